@@ -1,0 +1,27 @@
+"""The names inside a dump. No other name is ever taken from a dump's own files."""
+
+import re
+
+MANIFEST = "manifest.json"
+CARD = "README.md"
+TOKENIZER = "tokenizer"
+DATA = "data"
+HIDDEN = "hidden"
+PREVIEW = "preview"
+WORK = ".potstill"
+PLAN = f"{WORK}/plan.json"
+COMMITS = f"{WORK}/commits"
+LEDGER = f"{WORK}/ledger"
+LEASES = f"{WORK}/leases"
+
+SHARD_NAME = re.compile(r"^part-(?P<unit>\d+)-(?P<attempt>[0-9a-f]+)\.parquet$")
+
+
+def shard_name(unit: int, attempt: str) -> str:
+    """The name of one attempt at one unit: `part-000012-9f3c….parquet`."""
+    return f"part-{unit:06d}-{attempt}.parquet"
+
+
+def record_path(unit: int) -> str:
+    """Where the commit record of a unit lies, spread over 256 folders by its last byte."""
+    return f"{COMMITS}/{unit % 256:02x}/{unit:06d}.json"

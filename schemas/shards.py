@@ -1,0 +1,73 @@
+"""One shard as a Parquet file: the settings it is written with, and how it is opened.
+
+The settings and what each is worth are measured in FORMAT.md section "Parquet settings".
+"""
+
+from collections.abc import Iterable
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from schemas.columns import Column, arrow_schema
+from schemas.manifest import canonical
+
+FOOTER_KEY = "potstill"
+"""Our own key in the Parquet footer; its value is canonical JSON."""
+
+ROWS_PER_GROUP = 64
+TOKENS_PER_GROUP = 20_000
+_PAGE_BYTES = 1 << 20
+
+
+def write_shard(
+    sink: BinaryIO, tables: Iterable[pa.Table], columns: list[Column], footer: dict[str, Any]
+) -> None:
+    """Writes one shard; every table of `tables` becomes one row group.
+
+    Args:
+        sink: an open binary file; left open.
+        tables: tables of exactly `arrow_schema(columns)`.
+        columns: the dump's columns in file order.
+        footer: what the footer repeats, stored as JSON under FOOTER_KEY.
+    """
+    schema = arrow_schema(columns)
+    with pq.ParquetWriter(
+        sink,
+        schema,
+        compression="zstd",
+        compression_level=3,
+        use_dictionary=False,
+        write_statistics=False,
+        column_encoding=_encodings(schema),
+        data_page_version="1.0",
+        data_page_size=_PAGE_BYTES,
+        store_schema=False,
+        write_page_checksum=True,
+        write_page_index=True,
+        use_content_defined_chunking=True,
+    ) as writer:
+        for table in tables:
+            writer.write_table(table, row_group_size=max(1, table.num_rows))
+        writer.add_key_value_metadata({FOOTER_KEY: canonical(footer).decode()})
+
+
+def _encodings(schema: pa.Schema) -> dict[str, str]:
+    encodings: dict[str, str] = {}
+    for field in schema:
+        for path, kind in _leaves(field.name, field.type):
+            encodings[path] = "BYTE_STREAM_SPLIT" if _splittable(kind) else "PLAIN"
+    return encodings
+
+
+def _splittable(kind: pa.DataType) -> bool:
+    checks = (pa.types.is_integer, pa.types.is_floating, pa.types.is_fixed_size_binary)
+    return any(check(kind) for check in checks)
+
+
+def _leaves(path: str, kind: pa.DataType) -> list[tuple[str, pa.DataType]]:
+    if pa.types.is_list(kind):
+        return _leaves(f"{path}.list.element", kind.value_type)
+    if pa.types.is_struct(kind):
+        return [leaf for f in kind for leaf in _leaves(f"{path}.{f.name}", f.type)]
+    return [(path, kind)]
