@@ -1,0 +1,217 @@
+"""Everything a user can say to `potstill dump`: one pydantic model, no torch.
+
+The command line, the YAML keys, the environment variables and their documentation are generated
+from the fields below, so a field's name is the word that users type.
+"""
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from schemas.errors import ConfigError
+from schemas.manifest import Capture, Limits
+
+MIN_PROB = 1 / 512
+CAP = 64
+DEFAULT_MAX_LENGTH = 2048
+_ROW_KINDS = ("text_column", "prompt_column", "messages_column")
+
+
+class DumpSettings(BaseModel):
+    """What to dump, of which teacher, where to, and what to keep."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    teacher: str = Field(
+        min_length=1, description="The teacher: a model folder or a name on the hub."
+    )
+    corpus: str = Field(
+        min_length=1,
+        description="What the teacher reads: a .jsonl, .jsonl.zst, .jsonl.gz, .parquet or .txt "
+        "file, a folder of them, or a dataset's name on the hub.",
+    )
+    out: str = Field(min_length=1, description="The dump's folder. Run again: it continues.")
+    revision: str | None = Field(None, description="The teacher's revision on the hub.")
+    engine: str = Field("transformers", description="What runs the teacher.")
+    dtype: Literal["float32", "bfloat16"] = Field(
+        "bfloat16", description="The teacher's weights and activations; sums are always float32."
+    )
+    device: str = Field("auto", description="Where the teacher runs: auto, cpu, cuda, cuda:1, ….")
+    batch_tokens: int = Field(
+        8192, ge=2, description="Tokens of one forward pass, padding included."
+    )
+    trust_remote_code: bool = Field(
+        False, description="Run Python code that comes with the teacher. Off unless you read it."
+    )
+
+    min_prob: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="Keep the entries at least this probable. Default 1/512, unless --top-k is "
+        "given alone.",
+    )
+    top_k: int | None = Field(
+        None,
+        ge=1,
+        description="Keep this many entries; together with --min-prob at most this many. "
+        "Default: at most 64.",
+    )
+    tail_samples: int = Field(
+        64, ge=0, description="Draws per unit of probability outside the kept entries; 0: none."
+    )
+    temperatures: list[float] = Field(
+        [1.0, 2.0],
+        description="Temperatures that training may use: the mass outside the kept entries is "
+        "stored at each. 1 is always among them.",
+    )
+    max_logit: bool = Field(
+        False, description="Also store every position's largest logit, for losses on raw logits."
+    )
+    hidden_layers: list[str] = Field(
+        [],
+        description="Layers whose hidden states are stored too, in bf16: 0 is the embeddings, "
+        "n the output of layer n; the last one is taken after the final norm.",
+    )
+
+    max_length: int | None = Field(
+        None,
+        ge=2,
+        description="Longest sequence in tokens. Default: the teacher's context, at most 2048.",
+    )
+    long_texts: Literal["window", "cut"] = Field(
+        "window", description="Longer texts are read in windows, or cut at --max-length."
+    )
+    window_overlap: int = Field(
+        0, ge=0, description="Tokens that a window repeats of the one before, as context only."
+    )
+    limit: int | None = Field(None, ge=1, description="Read only the corpus's first rows.")
+    unit_size: int = Field(
+        512, ge=1, description="Rows of one work unit: one shard, and the most that a kill loses."
+    )
+    seed: int = Field(0, ge=0, description="Seed of the tail sample.")
+
+    split: str = Field("train", description="Split of a dataset from the hub.")
+    subset: str | None = Field(None, description="Configuration (subset) of a hub dataset.")
+    text_column: str | None = Field(
+        None, description="Column with plain text. Default: `text`, where there is one."
+    )
+    prompt_column: str | None = Field(
+        None, description="Column with the prompt. Default: `prompt`, where there is one."
+    )
+    response_column: str | None = Field(
+        None, description="Column with the response. Default: `response`."
+    )
+    messages_column: str | None = Field(
+        None, description="Column with a conversation. Default: `messages`, where there is one."
+    )
+    id_column: str | None = Field(
+        None, description="Column with stable ids. Default: `id`; without one a hash of the row."
+    )
+    source_column: str | None = Field(
+        None, description="Column that names a row's slice. Default: `source`."
+    )
+    system_prompt: str | None = Field(
+        None, description="System message put before prompts and conversations that have none."
+    )
+    chat_template: str | None = Field(
+        None, description="File with a chat template to use instead of the teacher's own."
+    )
+    capture_roles: list[str] = Field(
+        ["assistant"], description="Roles of a conversation whose tokens carry signals."
+    )
+
+    teacher_license: str | None = Field(
+        None, description="The teacher's licence. Default: read from its model card."
+    )
+    output_terms: str | None = Field(
+        None, description="Terms of use of the teacher's outputs: a sentence or an address."
+    )
+    corpus_license: str | None = Field(
+        None, description="The corpus's licence. Default: `unknown`."
+    )
+
+    @field_validator("temperatures")
+    @classmethod
+    def _grid(cls, temperatures: list[float]) -> list[float]:
+        wrong = [t for t in temperatures if not 0 < t < float("inf")]
+        if wrong:
+            raise ConfigError(
+                f"temperatures must be positive numbers; found {wrong[0]:g}. "
+                "Give for example --temperatures 1,2."
+            )
+        return sorted({1.0, *temperatures})
+
+    @field_validator("hidden_layers")
+    @classmethod
+    def _layers(cls, layers: list[str]) -> list[str]:
+        wrong = [layer for layer in layers if not layer.isascii() or not layer.isdigit()]
+        if wrong:
+            raise ConfigError(
+                f"hidden_layers takes layer numbers; found {wrong[0]!r}. "
+                "Give for example --hidden-layers 10,20."
+            )
+        return [str(number) for number in sorted({int(layer) for layer in layers})]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        given = [name for name in _ROW_KINDS if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ConfigError(
+                f"a row is a text, a prompt or a conversation; found {' and '.join(given)}. "
+                "Give one of them."
+            )
+        if self.response_column is not None and given not in ([], ["prompt_column"]):
+            raise ConfigError(
+                f"response_column belongs to prompt_column; found it with {given[0]}. "
+                "Leave one of them out."
+            )
+        if self.max_length is not None and self.window_overlap >= self.max_length - 1:
+            raise ConfigError(
+                f"window_overlap must leave room for new tokens: found {self.window_overlap} with "
+                f"max_length {self.max_length}. Give at most {self.max_length - 2}."
+            )
+        return self
+
+    def capture(self) -> Capture:
+        """The capture policy that `min_prob`, `top_k` and the rest of the settings mean."""
+        optional = ["max_logit"] if self.max_logit else []
+        only_top_k = self.top_k is not None and self.min_prob is None
+        return Capture(
+            min_prob=None if only_top_k else self.min_prob or MIN_PROB,
+            top_k=self.top_k or CAP,
+            tail_samples=self.tail_samples,
+            temperatures=self.temperatures,
+            optional_columns=optional,
+            hidden_layers=self.hidden_layers,
+            hidden_codec="bf16" if self.hidden_layers else None,
+        )
+
+    def limits(self, context: int | None, head_size: int) -> Limits:
+        """The limits, checked against a teacher's context and the width of its output head.
+
+        Raises:
+            ConfigError: `max_length` exceeds the context, or `top_k` the head.
+        """
+        self._fits(context, head_size)
+        longest = self.max_length or min(context or DEFAULT_MAX_LENGTH, DEFAULT_MAX_LENGTH)
+        return Limits(
+            max_length=longest,
+            long_texts=self.long_texts,
+            window_overlap=self.window_overlap,
+            capture_roles=self.capture_roles,
+            unit_size=self.unit_size,
+            seed=self.seed,
+        )
+
+    def _fits(self, context: int | None, head_size: int) -> None:
+        if context is not None and (self.max_length or 0) > context:
+            raise ConfigError(
+                f"max_length {self.max_length} is longer than the teacher's context of {context} "
+                f"tokens. Give --max-length {context} or less."
+            )
+        if (self.top_k or 0) > head_size:
+            raise ConfigError(
+                f"top_k {self.top_k} is above the teacher's vocabulary of {head_size}. "
+                f"Give --top-k {head_size} or less; 64 is usual."
+            )
