@@ -1,0 +1,57 @@
+"""What a dump will hold (plan.json) and what of it is done (one commit record per unit)."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from schemas.manifest import Count, Settings, Sha256, Shard, Strict, plan_identity
+
+RowRange = tuple[Count, Count]
+"""Half-open range of corpus rows."""
+
+StoreClass = Literal["create-if-absent"]
+"""What the store was seen to do, not what its scheme promises; `store_probe.py` finds it out."""
+
+
+class Plan(Strict):
+    """plan.json: created once, before any unit, by whichever worker is first.
+
+    `units[u]` is the half-open range of corpus rows that unit u covers; the ranges follow each
+    other without a gap. `nonce` tells two dumps with the same settings apart. `plan` is the hash
+    over `settings`.
+    """
+
+    settings: Settings
+    plan: Sha256
+    units: list[RowRange]
+    store_class: StoreClass
+    nonce: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+    created_by: str
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Plan":
+        if self.plan != plan_identity(self.settings):
+            raise ValueError("plan is not the hash over settings")
+        ends = [0, *(end for _, end in self.units)]
+        for end, (start, stop) in zip(ends, self.units, strict=False):
+            if start != end or stop <= start:
+                raise ValueError(f"unit of rows {start} to {stop} does not follow row {end}")
+        return self
+
+
+class CommitRecord(Strict):
+    """The one record that commits a unit; its existence makes the shard part of the dump.
+
+    `write_id` is unique to the attempt, so that a worker whose answer was lost recognises its own
+    record when it reads it back.
+    """
+
+    unit: Count
+    shard: Shard
+    write_id: Annotated[str, Field(pattern=r"^[0-9a-f]+$")]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "CommitRecord":
+        if self.shard.unit != self.unit:
+            raise ValueError(f"the record of unit {self.unit} names a shard of {self.shard.unit}")
+        return self
