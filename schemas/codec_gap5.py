@@ -17,14 +17,27 @@ TAIL_FLOOR = np.float32(np.log(1e-9))
 """Tail masses below 1e-9 are stored as 1e-9: fp32 sums cannot tell them from zero."""
 
 
+_BLOCK = 1 << 14
+"""Entries rounded at once, so that the temporaries stay in the processor's cache."""
+
+
 def round_logits(logits: Floats) -> Floats:
     """Rounds logits that are relative to their position's maximum (≤ 0), within `bound`.
 
     Raises:
         DamagedError: an entry is positive, not finite, or further off than the bound.
     """
+    rounded = np.empty_like(logits, dtype=np.float32)
+    source, target = logits.reshape(-1), rounded.reshape(-1)
+    for start in range(0, source.size, _BLOCK):
+        block = slice(start, start + _BLOCK)
+        target[block] = _rounded(source[block])
+    return rounded
+
+
+def _rounded(logits: Floats) -> Floats:
     gaps = np.negative(logits, dtype=np.float32)
-    if gaps.size and not (gaps.min() >= 0 and np.isfinite(gaps.max())):
+    if not (gaps.min() >= 0 and np.isfinite(gaps.max())):
         raise DamagedError(
             "captured logits must be finite and at most 0 (relative to their maximum); found "
             f"{logits.max()} … {logits.min()}. The engine gave bad numbers; try --dtype float32."
@@ -33,12 +46,13 @@ def round_logits(logits: Floats) -> Floats:
     large = ((bits + np.uint32(0x20000)) & np.uint32(0xFFFC0000)).view(np.float32)
     rounded = np.where(gaps < 1, np.rint(gaps * np.float32(32)) / np.float32(32), large)
     _check(gaps, rounded)
-    return np.subtract(np.float32(0), rounded)
+    return np.float32(0) - rounded
 
 
 def bound(logits: Floats) -> Floats:
     """The largest error that `round_logits` may make on each entry: max(1/64, |logit|/64)."""
-    return np.maximum(np.abs(logits), np.float32(1)) / np.float32(64)
+    scale: Floats = np.maximum(np.abs(logits), np.float32(1))
+    return scale / np.float32(64)
 
 
 def _check(gaps: Floats, rounded: Floats) -> None:

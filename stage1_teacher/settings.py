@@ -20,7 +20,7 @@ _ROW_KINDS = ("text_column", "prompt_column", "messages_column")
 class DumpSettings(BaseModel):
     """What to dump, of which teacher, where to, and what to keep."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     teacher: str = Field(
         min_length=1, description="The teacher: a model folder or a name on the hub."

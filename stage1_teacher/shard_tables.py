@@ -1,6 +1,11 @@
-"""From signals to Arrow tables: rounding by the codec, then one row per sample."""
+"""From signals to Arrow tables: rounding by the codec, then one row per sample.
+
+Everything of a row group is put together first and rounded once: numpy calls per row group, not
+per sample. Shapes: R samples, P captured positions of all samples, E kept entries or draws.
+"""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,9 +15,21 @@ import pyarrow as pa
 from schemas.codecs import Codec
 from schemas.columns import Column, arrow_schema, temperature_column
 from schemas.manifest import Capture
-from stage1_teacher.samples import Ragged, Sample, Signals
+from stage1_teacher.samples import Offsets, Ragged, Sample, Signals
 
 Row = tuple[Sample, Signals]
+Maker = Callable[[], pa.Array]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Group:
+    """The rows of one row group; `positions` [R+1] says where each one's positions start."""
+
+    samples: list[Sample]
+    signals: list[Signals]
+    positions: Offsets
+    capture: Capture
+    codec: Codec
 
 
 def shard_table(
@@ -23,75 +40,87 @@ def shard_table(
     Raises:
         DamagedError: an entry breaks the codec's bound.
     """
-    makers = _makers(capture, codec)
+    group = _Group(
+        samples=[sample for sample, _ in rows],
+        signals=[signals for _, signals in rows],
+        positions=_starts([len(signals.token_logprobs) for _, signals in rows]),
+        capture=capture,
+        codec=codec,
+    )
+    makers = _makers(group)
     arrays = [
-        makers[column.name](rows)
-        if column.name in makers
-        else pa.array([sample.texts.get(column.name) for sample, _ in rows], column.type)
+        makers[column.name]() if column.name in makers else _texts(group, column)
         for column in columns
     ]
     return pa.Table.from_arrays(arrays, schema=arrow_schema(columns))
 
 
-def _makers(capture: Capture, codec: Codec) -> dict[str, Callable[[Sequence[Row]], pa.Array]]:
-    grid = capture.temperatures
-    makers: dict[str, Callable[[Sequence[Row]], pa.Array]] = {
-        "id": lambda rows: pa.array([s.id for s, _ in rows], pa.string()),
-        "source": lambda rows: pa.array([s.source for s, _ in rows], pa.string()),
-        "input_ids": lambda rows: _list([s.input_ids for s, _ in rows], pa.int32()),
-        "segments": lambda rows: _segments([s for s, _ in rows]),
-        "captured": lambda rows: _spans([s for s, _ in rows]),
-        "topk_ids": lambda rows: _nested([g.topk for _, g in rows], lambda r: r.ids, pa.int32()),
-        "topk_logits": lambda rows: _nested(
-            [g.topk for _, g in rows], lambda r: codec.round_logits(r.logits), pa.float32()
-        ),
-        "tail_ids": lambda rows: _nested([g.tail for _, g in rows], lambda r: r.ids, pa.int32()),
-        "tail_logits": lambda rows: _nested(
-            [g.tail for _, g in rows], lambda r: codec.round_logits(r.logits), pa.float32()
-        ),
-        "token_logprobs": lambda rows: _list([g.token_logprobs for _, g in rows], pa.float32()),
-        "max_logit": lambda rows: _list([g.max_logit for _, g in rows], pa.float32()),
+def _makers(group: _Group) -> dict[str, Maker]:
+    """How every column is made; what is not here is a text column."""
+    samples, signals = group.samples, group.signals
+    makers: dict[str, Maker] = {
+        "id": lambda: pa.array([s.id for s in samples], pa.string()),
+        "source": lambda: pa.array([s.source for s in samples], pa.string()),
+        "input_ids": lambda: _list([s.input_ids for s in samples], pa.int32()),
+        "segments": lambda: _segments(samples),
+        "captured": lambda: _spans(samples),
+        "topk_ids": lambda: _ids(group, [g.topk for g in signals]),
+        "topk_logits": lambda: _logits(group, [g.topk for g in signals]),
+        "tail_ids": lambda: _ids(group, [g.tail for g in signals]),
+        "tail_logits": lambda: _logits(group, [g.tail for g in signals]),
+        "token_logprobs": lambda: _list([g.token_logprobs for g in signals], pa.float32()),
+        "max_logit": lambda: _list([g.max_logit for g in signals], pa.float32()),
     }
-    for index, temperature in enumerate(grid):
-        makers[temperature_column(temperature).name] = _tail_maker(index, codec)
+    for index, temperature in enumerate(group.capture.temperatures):
+        makers[temperature_column(temperature).name] = _tail_maker(group, index)
     return makers
 
 
-def _tail_maker(index: int, codec: Codec) -> Callable[[Sequence[Row]], pa.Array]:
-    return lambda rows: _list(
-        [codec.round_logmass(g.tail_logmass[:, index]) for _, g in rows], pa.float32()
-    )
+def _tail_maker(group: _Group, index: int) -> Maker:
+    def make() -> pa.Array:
+        masses = _joined([g.tail_logmass[:, index] for g in group.signals], np.float32)
+        return _lists(group.positions, pa.array(group.codec.round_logmass(masses), pa.float32()))
+
+    return make
 
 
-def _element(kind: pa.DataType) -> pa.Field:
-    return pa.field("element", kind, nullable=False)
+def _texts(group: _Group, column: Column) -> pa.Array:
+    return pa.array([sample.texts.get(column.name) for sample in group.samples], column.type)
 
 
-def _lists(offsets: npt.NDArray[Any], values: pa.Array) -> pa.Array:
-    kind = pa.list_(_element(values.type))
+def _ids(group: _Group, parts: Sequence[Ragged]) -> pa.Array:
+    return _nested(group, parts, pa.array(_joined([part.ids for part in parts], np.int32)))
+
+
+def _logits(group: _Group, parts: Sequence[Ragged]) -> pa.Array:
+    logits = _joined([part.logits for part in parts], np.float32)
+    return _nested(group, parts, pa.array(group.codec.round_logits(logits), pa.float32()))
+
+
+def _nested(group: _Group, parts: Sequence[Ragged], flat: pa.Array) -> pa.Array:
+    """[R][P][E]: entries of a position inside positions of a sample."""
+    lengths = _joined([np.diff(part.offsets) for part in parts], np.int64)
+    return _lists(group.positions, _lists(_starts(lengths), flat))
+
+
+def _joined(parts: Sequence[npt.NDArray[Any]], kind: type[np.generic]) -> npt.NDArray[Any]:
+    return np.concatenate([np.zeros(0, kind), *parts], dtype=kind, casting="same_kind")
+
+
+def _starts(lengths: Sequence[int] | Offsets) -> Offsets:
+    starts = np.zeros(len(lengths) + 1, np.int64)
+    np.cumsum(lengths, out=starts[1:])
+    return starts
+
+
+def _lists(offsets: Offsets, values: pa.Array) -> pa.Array:
+    kind = pa.list_(pa.field("element", values.type, nullable=False))
     return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), values, type=kind)
 
 
-def _starts(lengths: Sequence[int]) -> npt.NDArray[np.int64]:
-    return np.concatenate([[0], np.cumsum(np.asarray(lengths, np.int64), dtype=np.int64)])
-
-
 def _list(parts: Sequence[npt.NDArray[Any]], kind: pa.DataType) -> pa.Array:
-    values = pa.array(np.concatenate(parts) if parts else np.zeros(0), kind)
+    values = pa.array(_joined(parts, kind.to_pandas_dtype()), kind)
     return _lists(_starts([len(part) for part in parts]), values)
-
-
-def _nested(
-    parts: Sequence[Ragged],
-    values: Callable[[Ragged], npt.NDArray[Any]],
-    kind: pa.DataType,
-) -> pa.Array:
-    bases = _starts([len(values(part)) for part in parts])
-    inner = np.concatenate(
-        [[0], *(part.offsets[1:] + base for part, base in zip(parts, bases, strict=False))]
-    )
-    flat = pa.array(np.concatenate([values(part) for part in parts]), kind)
-    return _lists(_starts([len(part.offsets) - 1 for part in parts]), _lists(inner, flat))
 
 
 def _segments(samples: Sequence[Sample]) -> pa.Array:
@@ -113,6 +142,6 @@ def _ends(spans: Sequence[tuple[int, int]]) -> list[tuple[str, pa.Array]]:
     return [("start", starts), ("end", pa.array([end for _, end in spans], pa.int32()))]
 
 
-def _structs(offsets: npt.NDArray[Any], children: list[tuple[str, pa.Array]]) -> pa.Array:
+def _structs(offsets: Offsets, children: list[tuple[str, pa.Array]]) -> pa.Array:
     fields = [pa.field(name, child.type, nullable=False) for name, child in children]
     return _lists(offsets, pa.StructArray.from_arrays([c for _, c in children], fields=fields))
