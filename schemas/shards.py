@@ -3,7 +3,8 @@
 The settings and what each is worth are measured in FORMAT.md section "Parquet settings".
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, BinaryIO
 
 import pyarrow as pa
@@ -31,6 +32,16 @@ def write_shard(
         columns: the dump's columns in file order.
         footer: what the footer repeats, stored as JSON under FOOTER_KEY.
     """
+    with open_shard(sink, columns, footer) as write:
+        for table in tables:
+            write(table)
+
+
+@contextmanager
+def open_shard(
+    sink: BinaryIO, columns: list[Column], footer: dict[str, Any]
+) -> Iterator[Callable[[pa.Table], None]]:
+    """The same, a table at a time: gives the function that writes one row group."""
     schema = arrow_schema(columns)
     with pq.ParquetWriter(
         sink,
@@ -47,8 +58,7 @@ def write_shard(
         write_page_index=True,
         use_content_defined_chunking=True,
     ) as writer:
-        for table in tables:
-            writer.write_table(table, row_group_size=max(1, table.num_rows))
+        yield lambda table: writer.write_table(table, row_group_size=max(1, table.num_rows))
         writer.add_key_value_metadata({FOOTER_KEY: canonical(footer).decode()})
 
 
