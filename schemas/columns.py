@@ -152,6 +152,24 @@ def shard_columns(temperatures: Iterable[float], optional: Iterable[str] = ()) -
     return columns
 
 
+def hidden_columns(layers: Iterable[str], width: int) -> list[Column]:
+    """The columns of a shard under hidden/ in file order: the sample's id, then every layer.
+
+    Args:
+        layers: as in the capture policy: "0" the embeddings, "n" the output of layer n.
+        width: elements of one state; stored as 2·width bytes, bfloat16 little endian.
+    """
+    state = _list(pa.binary(2 * width))
+    meaning = "hidden state of layer {} at every position of input_ids, bfloat16 bytes"
+    return [
+        BY_NAME["id"],
+        *(
+            Column(name=f"hidden_{n}", type=state, unit="—", meaning=meaning.format(n))
+            for n in layers
+        ),
+    ]
+
+
 def arrow_schema(columns: Iterable[Column]) -> pa.Schema:
     """The exact Arrow schema of a shard: names, order, types; nothing nullable but `verdict`."""
     return pa.schema([pa.field(c.name, c.type, nullable=c.name == "verdict") for c in columns])

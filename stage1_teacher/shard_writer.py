@@ -1,0 +1,149 @@
+"""Runs the teacher over one unit and writes its shard, holding a chunk of samples at a time.
+
+The engine sorts a chunk by length as it likes; rows are written in the corpus's order, so a shard
+does not depend on batching.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+
+from schemas.codecs import Codec
+from schemas.columns import Column, hidden_columns
+from schemas.errors import DamagedError
+from schemas.manifest import Capture
+from schemas.shard_sums import ShardSums
+from schemas.shards import ROWS_PER_GROUP, TOKENS_PER_GROUP, open_shard
+from stage1_teacher.commit import Attempt
+from stage1_teacher.engine import Engine
+from stage1_teacher.samples import Sample, Signals
+from stage1_teacher.shard_tables import Row, hidden_table, shard_table
+
+_CHUNK_BYTES = 256 << 20
+_BYTES_PER_ENTRY = 8
+
+Tick = Callable[[int], None]
+"""Told the tokens of every sample as soon as the teacher has seen it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """How signals become a shard.
+
+    Attributes:
+        capture: what is kept.
+        codec: how numbers are rounded.
+        columns: the shard's columns in file order.
+        seed: of the tail sample.
+        hidden_size: width of the hidden states; 0 when none are stored.
+        batch_tokens: token budget of one forward pass.
+    """
+
+    capture: Capture
+    codec: Codec
+    columns: list[Column]
+    seed: int
+    hidden_size: int
+    batch_tokens: int
+
+    @property
+    def chunk_tokens(self) -> int:
+        """Tokens given to the engine at once: enough to sort by length, bounded in memory."""
+        entries = self.capture.top_k + self.capture.tail_samples
+        hidden = 2 * self.hidden_size * len(self.capture.hidden_layers)
+        fitting = _CHUNK_BYTES // (_BYTES_PER_ENTRY * entries + hidden)
+        return max(self.batch_tokens, min(16 * self.batch_tokens, fitting))
+
+
+def write_unit(
+    attempt: Attempt, samples: Sequence[Sample], engine: Engine, recipe: Recipe, tick: Tick
+) -> ShardSums:
+    """Writes the shard of `samples` (and that of their hidden states) into `attempt`.
+
+    Returns:
+        The sums over the shard, its alignment self-test passed.
+
+    Raises:
+        DamagedError: the engine gave bad numbers, or its signals are not aligned with the ids.
+    """
+    sums = ShardSums()
+    footer = attempt.footer(len(samples), sum(len(s.input_ids) for s in samples))
+    with ExitStack() as files:
+        write = files.enter_context(open_shard(attempt.sink, recipe.columns, footer))
+        write_hidden = _open_hidden(attempt, recipe, footer, files)
+        for rows in row_groups(_captured(samples, engine, recipe, tick)):
+            table = shard_table(rows, recipe.columns, recipe.capture, recipe.codec)
+            sums.add(table)
+            write(table)
+            write_hidden(rows)
+    sums.check()
+    return sums
+
+
+def _open_hidden(
+    attempt: Attempt, recipe: Recipe, footer: dict[str, object], files: ExitStack
+) -> Callable[[Sequence[Row]], None]:
+    if not recipe.capture.hidden_layers:
+        return lambda rows: None
+    columns = hidden_columns(recipe.capture.hidden_layers, recipe.hidden_size)
+    write = files.enter_context(open_shard(attempt.hidden_sink, columns, footer))
+    return lambda rows: write(hidden_table(rows, columns))
+
+
+def chunks(samples: Sequence[Sample], tokens: int) -> Iterator[Sequence[Sample]]:
+    """Cuts samples, in order, into runs of at most `tokens` tokens but at least one sample."""
+    start, held = 0, 0
+    for index, sample in enumerate(samples):
+        if index > start and held + len(sample.input_ids) > tokens:
+            yield samples[start:index]
+            start, held = index, 0
+        held += len(sample.input_ids)
+    if start < len(samples):
+        yield samples[start:]
+
+
+def row_groups(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    """Cuts rows, in order, into row groups of at most 64 sequences or about 20,000 tokens."""
+    group: list[Row] = []
+    held = 0
+    for row in rows:
+        length = len(row[0].input_ids)
+        if group and (len(group) == ROWS_PER_GROUP or held + length > TOKENS_PER_GROUP):
+            yield group
+            group, held = [], 0
+        group.append(row)
+        held += length
+    if group:
+        yield group
+
+
+def _captured(
+    samples: Sequence[Sample], engine: Engine, recipe: Recipe, tick: Tick
+) -> Iterator[Row]:
+    for chunk in chunks(samples, recipe.chunk_tokens):
+        signals: list[Signals | None] = [None] * len(chunk)
+        for index, found in engine.capture(chunk, recipe.capture, recipe.seed):
+            signals[index] = found
+            tick(len(chunk[index].input_ids))
+        for index, sample in enumerate(chunk):
+            found, signals[index] = _complete(sample, signals[index]), None
+            yield sample, found
+
+
+def _complete(sample: Sample, signals: Signals | None) -> Signals:
+    """Checks that the engine answered, and for every captured position."""
+    expected = sum(end - start for start, end in sample.captured)
+    counts = () if signals is None else _counts(signals)
+    if signals is None or counts != (expected,) * len(counts):
+        raise DamagedError(
+            f"the engine left sample {sample.id!r} incomplete: {expected} captured positions, "
+            f"signals for {counts or 'none'}. This is a bug in the engine; please report it."
+        )
+    return signals
+
+
+def _counts(signals: Signals) -> tuple[int, ...]:
+    ragged = (len(signals.topk.offsets) - 1, len(signals.tail.offsets) - 1)
+    flat = (signals.tail_logmass, signals.max_logit, signals.token_logprobs)
+    return (*ragged, *(len(values) for values in flat))
