@@ -60,3 +60,9 @@ class TemporaryError(PotstillError):
     """A store or the network failed: the same command may succeed later."""
 
     exit_code = 5
+
+
+class StoppedError(PotstillError):
+    """Somebody asked to stop (Ctrl-C, SIGTERM); what was done is kept, the message says how on."""
+
+    exit_code = 130
