@@ -1,0 +1,1 @@
+"""Runnable comparisons; README quotes only what they print."""
