@@ -1,0 +1,135 @@
+"""The dataset card of a dump: README.md, whose front matter makes `load_dataset(<dump>)` work."""
+
+import re
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+
+from schemas.errors import FormatError
+from schemas.manifest import Capture, Settings, Shard
+
+TAGS = ["knowledge-distillation", "logits", "potstill"]
+_SIZES = (
+    (1_000, "n<1K"),
+    (10_000, "1K<n<10K"),
+    (100_000, "10K<n<100K"),
+    (1_000_000, "100K<n<1M"),
+    (10_000_000, "1M<n<10M"),
+    (100_000_000, "10M<n<100M"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """What a dump's ledger adds up to; `kept`, `drawn` and `tail_mass` are per position."""
+
+    rows: int
+    tokens: int
+    positions: int
+    bytes: int
+    bytes_per_token: float
+    kept: float
+    drawn: float
+    tail_mass: float
+    perplexity: float
+    skipped: int
+    truncated: int
+
+
+def figures(shards: list[Shard]) -> Figures:
+    """Sums and means over the ledger."""
+    tokens = sum(shard.tokens for shard in shards)
+    positions = sum(shard.positions for shard in shards)
+    data = sum(shard.bytes for shard in shards)
+
+    def mean(name: str) -> float:
+        return float(sum(getattr(s.statistics, name) for s in shards)) / max(1, positions)
+
+    return Figures(
+        rows=sum(shard.rows for shard in shards),
+        tokens=tokens,
+        positions=positions,
+        bytes=data + sum(shard.hidden_bytes for shard in shards),
+        bytes_per_token=data / max(1, tokens),
+        kept=mean("kept"),
+        drawn=mean("drawn"),
+        tail_mass=mean("tail_mass"),
+        perplexity=float(np.exp(mean("negative_logprob"))),
+        skipped=sum(shard.skipped for shard in shards),
+        truncated=sum(shard.truncated for shard in shards),
+    )
+
+
+def dataset_card(settings: Settings, shards: list[Shard], created_by: str) -> str:
+    """README.md: front matter through huggingface_hub, the body from card.md.jinja."""
+    from huggingface_hub import DatasetCard, DatasetCardData
+
+    found = figures(shards)
+    data = DatasetCardData(**_front_matter(settings, found))
+    template = files(__package__).joinpath("card.md.jinja").read_text("utf-8")
+    card = DatasetCard.from_template(
+        data,
+        template_str=template,
+        title=_title(settings),
+        m=settings,
+        f=found,
+        created_by=created_by,
+        policy=policy_sentence(settings.capture),
+        snippet=decode_snippet(),
+    )
+    return str(card)
+
+
+def _title(settings: Settings) -> str:
+    return f"{settings.corpus.name} as {settings.teacher.name} saw it"
+
+
+def _front_matter(settings: Settings, found: Figures) -> dict[str, Any]:
+    return {
+        "pretty_name": _title(settings),
+        "license": _license(settings),
+        "tags": [*TAGS, f"teacher:{settings.teacher.name}"],
+        "task_categories": ["text-generation"],
+        "size_categories": [next((s for n, s in _SIZES if found.rows < n), "n>100M")],
+        "configs": _configs(settings.capture),
+    }
+
+
+def _license(settings: Settings) -> str:
+    """One licence only where teacher and corpus agree; the card's last section has both."""
+    licenses = {settings.teacher.license, settings.corpus.license}
+    return licenses.pop() if len(licenses) == 1 else "other"
+
+
+def _configs(capture: Capture) -> list[dict[str, Any]]:
+    configs: list[dict[str, Any]] = [
+        {"config_name": "default", "data_files": "data/*.parquet", "default": True},
+        {"config_name": "preview", "data_files": "preview/*.parquet"},
+    ]
+    if capture.hidden_layers:
+        configs.append({"config_name": "hidden", "data_files": "hidden/*.parquet"})
+    return configs
+
+
+def policy_sentence(capture: Capture) -> str:
+    """The capture policy in words."""
+    if capture.min_prob is None:
+        return f"the {capture.top_k} most probable entries"
+    share = 1 / capture.min_prob
+    bound = f"1/{share:.0f}" if abs(share - round(share)) < 1e-9 else f"{capture.min_prob:g}"
+    return f"every entry with p ≥ {bound}, at most {capture.top_k}"
+
+
+def decode_snippet() -> str:
+    """The decoding rule as FORMAT.md prints it: the first Python block after its heading.
+
+    Raises:
+        FormatError: FORMAT.md was installed without that block.
+    """
+    text = files("schemas").joinpath("FORMAT.md").read_text("utf-8")
+    found = re.search(r"^#+ [^\n]*[Dd]ecod[^\n]*\n.*?^```python\n(.*?)^```", text, re.M | re.S)
+    if found is None:
+        raise FormatError("FORMAT.md has no decoding snippet: reinstall potstill.")
+    return found[1].rstrip()
