@@ -14,14 +14,19 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interruption:
-    """Whether somebody asked to stop."""
+    """Whether somebody asked to stop, and whether that may interrupt right now.
+
+    Attributes:
+        asked: whether somebody did.
+    """
 
     def __init__(self) -> None:
         self.asked = False
+        self._deferred = False
 
     def handle(self, _number: int, _frame: FrameType | None) -> None:
-        """The signal handler."""
-        if self.asked:
+        """The signal handler: interrupts at once unless deferred; the second time always."""
+        if self.asked or not self._deferred:
             raise KeyboardInterrupt
         self.asked = True
 
@@ -29,6 +34,16 @@ class Interruption:
         """Raises KeyboardInterrupt when somebody asked to stop."""
         if self.asked:
             raise KeyboardInterrupt
+
+    @contextmanager
+    def deferred(self) -> Iterator[None]:
+        """Inside, only `check` interrupts; leaving the block without an error checks, too."""
+        self._deferred = True
+        try:
+            yield
+        finally:
+            self._deferred = False
+        self.check()
 
 
 @contextmanager

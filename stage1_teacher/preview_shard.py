@@ -130,7 +130,7 @@ def _entropy(logprobs: Floats, row: dict[str, Any], position: int, samples: int)
     """
     entropy = -float(np.exp(logprobs) @ logprobs)
     if samples == 0:
-        logmass = row["tail_logmass"][position]
+        logmass: float = row["tail_logmass"][position]
         return entropy - float(np.exp(logmass)) * logmass
     gaps = np.asarray(row["tail_logits"][position], np.float64)
     drawn = gaps - row["topk_logits"][position][0] + logprobs[0]

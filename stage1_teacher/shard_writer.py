@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-
 from schemas.codecs import Codec
 from schemas.columns import Column, hidden_columns
 from schemas.errors import DamagedError
