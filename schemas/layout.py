@@ -13,7 +13,10 @@ PLAN = f"{WORK}/plan.json"
 COMMITS = f"{WORK}/commits"
 LEDGER = f"{WORK}/ledger"
 LEASES = f"{WORK}/leases"
+PROBES = f"{WORK}/probes"
 
+RECORD_NAME = re.compile(r"^(?P<unit>\d+)\.json$")
+LEDGER_NAME = re.compile(r"^(?P<version>\d+)\.json$")
 SHARD_NAME = re.compile(r"^part-(?P<unit>\d+)-(?P<attempt>[0-9a-f]+)\.parquet$")
 
 
@@ -25,3 +28,8 @@ def shard_name(unit: int, attempt: str) -> str:
 def record_path(unit: int) -> str:
     """Where the commit record of a unit lies, spread over 256 folders by its last byte."""
     return f"{COMMITS}/{unit % 256:02x}/{unit:06d}.json"
+
+
+def ledger_path(version: int) -> str:
+    """Where a ledger version of a growing dump lies; the highest is the newest."""
+    return f"{LEDGER}/{version:08d}.json"

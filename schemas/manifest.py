@@ -162,6 +162,11 @@ class Manifest(Settings):
     alignment: Alignment
 
 
+def settings_of(manifest: Manifest) -> Settings:
+    """The part of a manifest that its `plan` is the hash of."""
+    return Settings(**{name: getattr(manifest, name) for name in Settings.model_fields})
+
+
 def canonical(value: Any) -> bytes:
     """Canonical JSON: sorted keys, no blanks, UTF-8; the form that every hash is taken over."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)

@@ -1,0 +1,205 @@
+"""The alignment self-test: are the stored signals those of the position where they stand?
+
+At a captured position t the log-probability of the realised token t+1 is stored exactly, and can
+also be read from the kept entries. At shift 0 the two must agree within what rounding allows; read
+for token t+1±1 instead they must not. Signals that slipped by one position fail at shift 0 and
+agree at the shift by which they slipped.
+
+Shapes: P captured positions, E kept entries, C compared positions.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from schemas.codec_gap5 import bound
+from schemas.manifest import Alignment
+from schemas.row_group import RowGroup
+
+Doubles = npt.NDArray[np.float64]
+Indices = npt.NDArray[np.int64]
+
+SHIFTS = (-1, 0, 1)
+
+TAIL_SLACK = 5e-3
+"""What rounding tail masses (half a step of 1/256) and fp32 sums may add to a log-probability."""
+
+_TELLING = 8.0
+"""A position tells shifts apart when its kept logits span this many rounding bounds."""
+
+_ENOUGH = 32
+"""Below so many telling positions, agreement at a wrong shift may be chance."""
+
+
+@dataclass(slots=True)
+class _Shift:
+    """Sums at one shift: positions compared and their error; telling ones and how many agree."""
+
+    compared: int = 0
+    error: float = 0.0
+    telling: int = 0
+    agreeing: int = 0
+
+
+@dataclass(slots=True)
+class AlignmentTest:
+    """Accumulates over row groups; memory does not grow.
+
+    Attributes:
+        wrong: positions whose two values differ by more than rounding allows.
+        worst: the largest difference, in nats.
+        outside: positions whose token is not kept, yet more probable than the whole tail.
+    """
+
+    wrong: int = 0
+    worst: float = 0.0
+    outside: int = 0
+    _shifts: dict[int, _Shift] = field(default_factory=lambda: {s: _Shift() for s in SHIFTS})
+
+    def add(self, table: pa.Table) -> None:
+        """Adds one row group whose values passed `check_values`."""
+        self.add_group(RowGroup.of(table))
+
+    def add_group(self, group: RowGroup) -> None:
+        """The same for arrays."""
+        if not len(group.positions.values):
+            return
+        read = _Reading.of(group)
+        for shift in SHIFTS:
+            self._add_shift(group, read, shift)
+
+    def result(self) -> Alignment:
+        """Mean |stored − read| at each shift; None where nothing could be compared."""
+        means = {
+            s: sums.error / sums.compared if sums.compared else None
+            for s, sums in self._shifts.items()
+        }
+        return Alignment(
+            positions=self._shifts[0].compared,
+            shift_minus_1=means[-1],
+            shift_0=means[0],
+            shift_plus_1=means[1],
+        )
+
+    def problems(self) -> list[str]:
+        """What fails, in words; empty when the test passes, also when nothing was compared."""
+        found = []
+        if self.wrong:
+            found.append(
+                f"at {self.wrong} of {self._shifts[0].compared} compared positions the realised "
+                f"token's log-probability is not the one of the kept entries (off by up to "
+                f"{self.worst:.3g} nats){self._slipped()}"
+            )
+        if self.outside:
+            found.append(
+                f"at {self.outside} positions the realised token is not kept, yet more probable "
+                "than everything outside the kept entries"
+            )
+        return found + [
+            f"the entries agree as well with the token at shift {shift:+d}"
+            for shift in (-1, 1)
+            if not found and self._agrees(shift)
+        ]
+
+    def _slipped(self) -> str:
+        shifts = [f"{shift:+d}" for shift in (-1, 1) if self._agrees(shift)]
+        return f"; they belong to shift {' or '.join(shifts)}" if shifts else ""
+
+    def _agrees(self, shift: int) -> bool:
+        sums = self._shifts[shift]
+        return sums.telling >= _ENOUGH and 2 * sums.agreeing > sums.telling
+
+    def _add_shift(self, group: RowGroup, read: "_Reading", shift: int) -> None:
+        targets = _tokens_at(group, 1 + shift)
+        if shift:
+            targets = np.where(targets == _tokens_at(group, 1), -1, targets)
+        entries = np.flatnonzero(read.ids == targets[read.owner])
+        which = read.owner[entries]
+        errors = np.abs(read.logprobs[entries] - read.realised[which])
+        agree = errors <= read.bounds[entries] + read.drift[which] + TAIL_SLACK
+        sums, telling = self._shifts[shift], read.telling[which]
+        sums.compared += len(which)
+        sums.error += float(errors.sum())
+        sums.telling += int(telling.sum())
+        sums.agreeing += int((agree & telling).sum())
+        if shift == 0:
+            self.wrong += int((~agree).sum())
+            self.worst = max(self.worst, float(errors[~agree].max(initial=0.0)))
+            lost = np.ones(len(read.tail), np.bool_)
+            lost[which] = False
+            self.outside += int((read.realised > read.tail + TAIL_SLACK)[lost].sum())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Reading:
+    """Log-probabilities as read from the kept entries of P positions.
+
+    Attributes:
+        owner: [E] the position of each entry.
+        ids: [E] its token.
+        logprobs: [E] its log-probability.
+        bounds: [E] how far rounding may have moved its logit.
+        drift: [P] how far rounding may have moved the position's normaliser.
+        telling: [P] whether the entries differ enough to tell tokens apart.
+        realised: [P] the stored log-probability of the realised token.
+        tail: [P] the stored log mass outside the entries.
+    """
+
+    owner: Indices
+    ids: npt.NDArray[np.int32]
+    logprobs: Doubles
+    bounds: Doubles
+    drift: Doubles
+    telling: npt.NDArray[np.bool_]
+    realised: Doubles
+    tail: Doubles
+
+    @classmethod
+    def of(cls, group: RowGroup) -> "_Reading":
+        logits = group.topk_logits.values.astype(np.float64)
+        starts = group.topk_logits.inner[:-1]
+        counts = np.diff(group.topk_logits.inner)
+        tail = group.tail_logmass.values.astype(np.float64)
+        weights = np.exp(logits)
+        total = np.add.reduceat(weights, starts)
+        bounds = bound(group.topk_logits.values).astype(np.float64)
+        normaliser = np.log(total) - np.log1p(-np.exp(tail))
+        return cls(
+            owner=np.repeat(np.arange(len(starts)), counts),
+            ids=group.topk_ids.values,
+            logprobs=logits - np.repeat(normaliser, counts),
+            bounds=bounds,
+            drift=np.add.reduceat(weights * bounds, starts) / total,
+            telling=-logits[starts + counts - 1] >= _TELLING * bounds[starts + counts - 1],
+            realised=group.token_logprobs.values.astype(np.float64),
+            tail=tail,
+        )
+
+
+def _tokens_at(group: RowGroup, step: int) -> Indices:
+    """[P] the token `step` places after each position; −1 outside its row."""
+    lengths = np.diff(group.tokens.offsets)
+    rows = np.repeat(np.arange(len(lengths)), np.diff(group.positions.offsets))
+    place = group.positions.values + step
+    inside = (place >= 0) & (place < lengths[rows])
+    at = group.tokens.offsets[rows] + np.where(inside, place, 0)
+    return np.where(inside, group.tokens.values[at], -1).astype(np.int64)
+
+
+def merged_alignment(parts: Sequence[Alignment]) -> Alignment:
+    """The self-test over several shards: means weighted by the positions that each compared."""
+    return Alignment(
+        positions=sum(part.positions for part in parts),
+        shift_minus_1=_mean([(p.positions, p.shift_minus_1) for p in parts]),
+        shift_0=_mean([(p.positions, p.shift_0) for p in parts]),
+        shift_plus_1=_mean([(p.positions, p.shift_plus_1) for p in parts]),
+    )
+
+
+def _mean(parts: Sequence[tuple[int, float | None]]) -> float | None:
+    known = [(weight, value) for weight, value in parts if value is not None]
+    total = sum(weight for weight, _ in known)
+    return sum(weight * value for weight, value in known) / total if total else None

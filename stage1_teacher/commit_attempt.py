@@ -1,0 +1,130 @@
+"""One attempt at a unit: files under names of its own, then at most one commit record."""
+
+import secrets
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, BinaryIO
+
+from schemas import layout
+from schemas.errors import InputError
+from schemas.manifest import Shard
+from schemas.plan import CommitRecord, Plan
+from schemas.shard_sums import ShardCounts
+from schemas.storage import NewFile, Store, as_sink, create_settled, explain
+from schemas.strict_json import json_bytes, parse_model
+
+
+class Attempt:
+    """A context manager; leaving it without `commit` removes the attempt's files.
+
+    Attributes:
+        unit: the unit attempted.
+        name: the shard's name, unique to this attempt.
+    """
+
+    def __init__(
+        self, store: Store, plan: Plan, unit: int, on_write: Callable[[], None] = lambda: None
+    ) -> None:
+        self.unit = unit
+        self._write_id = secrets.token_hex(8)
+        self.name = layout.shard_name(unit, self._write_id)
+        self._plan = plan
+        self._store = store
+        self._on_write = on_write
+        self._files: dict[str, NewFile] = {}
+        self._record_created = False
+
+    @property
+    def sink(self) -> BinaryIO:
+        """Where the shard is written; hashed while writing."""
+        return as_sink(self._file(layout.DATA))
+
+    @property
+    def hidden_sink(self) -> BinaryIO:
+        """Where the hidden states are written; the file exists from its first use."""
+        return as_sink(self._file(layout.HIDDEN))
+
+    def footer(self, rows: int, tokens: int) -> dict[str, Any]:
+        """What the footers of the attempt's shards repeat."""
+        return {
+            "format_version": self._plan.settings.format_version,
+            "plan": self._plan.plan,
+            "codec": self._plan.settings.codec,
+            "unit": self.unit,
+            "rows": rows,
+            "tokens": tokens,
+        }
+
+    def commit(self, counts: ShardCounts) -> bool:
+        """Commits the unit: True when this attempt won it, False when another had.
+
+        Raises:
+            InputError: disk full or no permission; nothing of the attempt is left.
+            TemporaryError: the outcome is unknown, the shard is left where it is; or the file
+                system failed before there was a record, and nothing is left.
+        """
+        try:
+            for file in self._files.values():
+                file.publish()
+        except OSError as error:
+            if self._store.read(layout.record_path(self.unit)) is not None:
+                self._discard()
+                return False
+            raise explain(error, self.name) from error
+        return self._create_record(counts)
+
+    def __enter__(self) -> "Attempt":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if not self._record_created:
+            self._discard()
+
+    def _create_record(self, counts: ShardCounts) -> bool:
+        path = layout.record_path(self.unit)
+        record = CommitRecord(unit=self.unit, shard=self._line(counts), write_id=self._write_id)
+        self._record_created = True  # from here on perhaps: so the shard is not removed
+        try:
+            found = create_settled(self._store, path, json_bytes(record))
+        except InputError:
+            self._discard()
+            raise
+        if parse_model(CommitRecord, found, path).write_id == self._write_id:
+            return True
+        self._discard()
+        return False
+
+    def _line(self, counts: ShardCounts) -> Shard:
+        data, hidden = self._files[layout.DATA], self._files.get(layout.HIDDEN)
+        return Shard(
+            name=self.name,
+            unit=self.unit,
+            rows=counts.rows,
+            tokens=counts.tokens,
+            positions=counts.positions,
+            bytes=data.bytes,
+            sha256=data.sha256,
+            hidden_bytes=hidden.bytes if hidden else 0,
+            hidden_sha256=hidden.sha256 if hidden else None,
+            skipped=counts.skipped,
+            truncated=counts.truncated,
+            statistics=counts.statistics,
+        )
+
+    def _file(self, folder: str) -> NewFile:
+        if folder not in self._files:
+            name = f"{folder}/{self.name}"
+            try:
+                self._files[folder] = self._store.new_file(name, self._on_write)
+            except OSError as error:
+                raise explain(error, name) from error
+        return self._files[folder]
+
+    def _discard(self) -> None:
+        for file in self._files.values():
+            file.discard()

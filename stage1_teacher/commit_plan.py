@@ -1,0 +1,87 @@
+"""The plan of a dump: made by whoever is first, kept to by everybody else."""
+
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+
+from schemas import layout
+from schemas.differences import differences
+from schemas.errors import ConflictError, FormatError
+from schemas.manifest import Manifest, Settings, plan_identity, settings_of
+from schemas.plan import Plan, RowRange, StoreClass
+from schemas.storage import Store, create_settled
+from schemas.store_probe import probe_store
+from schemas.strict_json import json_bytes, parse_model
+
+_SHOWN = 3
+
+
+def agree_on_plan(
+    store: Store, path: str | Path, settings: Settings, units: Sequence[RowRange], created_by: str
+) -> Plan:
+    """The plan at `path`, which has these settings and units; created when there is none.
+
+    Raises:
+        ConflictError: the plan or the complete dump there differs.
+        FormatError: the folder holds something else.
+        OSError: the store failed.
+    """
+    manifest = store.read(layout.MANIFEST)
+    if manifest is not None:
+        complete = parse_model(Manifest, manifest, f"{path}/{layout.MANIFEST}")
+        _check_settings(settings, settings_of(complete), path)
+        return _plan(settings, units, created_by, "create-if-absent")
+    found = store.read(layout.PLAN)
+    if found is None:
+        _check_empty(store, path)
+    store_class = probe_store(store, str(path))
+    if found is None:
+        mine = _plan(settings, units, created_by, store_class)
+        found = create_settled(store, layout.PLAN, json_bytes(mine))
+    plan = parse_model(Plan, found, f"{path}/{layout.PLAN}")
+    _check_settings(settings, plan.settings, path)
+    _check_units(units, plan.units, path)
+    return plan
+
+
+def _plan(
+    settings: Settings, units: Sequence[RowRange], created_by: str, store_class: StoreClass
+) -> Plan:
+    return Plan(
+        settings=settings,
+        plan=plan_identity(settings),
+        units=[(start, end) for start, end in units],
+        store_class=store_class,
+        nonce=secrets.token_hex(16),
+        created_by=created_by,
+    )
+
+
+def _check_empty(store: Store, path: str | Path) -> None:
+    others = [name for name in store.names("") if name != layout.WORK]
+    if others:
+        more = f" and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
+        raise FormatError(
+            f"{path} is not empty and holds no dump: found {', '.join(others[:_SHOWN])}{more}. "
+            "Choose a new folder for --out, or empty this one."
+        )
+
+
+def _check_settings(here: Settings, there: Settings, path: str | Path) -> None:
+    lines = differences(here, there)
+    if lines:
+        raise ConflictError(
+            f"the dump at {path} was begun with other settings (here: asked for now, there: in the "
+            "dump):\n" + "".join(f"  {line}\n" for line in lines) + "Continue it with its own "
+            "settings, or choose another --out."
+        )
+
+
+def _check_units(here: Sequence[RowRange], there: Sequence[RowRange], path: str | Path) -> None:
+    if [*map(tuple, here)] != [*map(tuple, there)]:
+        raise ConflictError(
+            f"the dump at {path} was begun with other work units: {len(here)} here, ending at row "
+            f"{here[-1][1] if here else 0}; {len(there)} there, ending at row "
+            f"{there[-1][1] if there else 0}. Continue it with its own --unit-size and corpus, or "
+            "choose another --out."
+        )
