@@ -1,14 +1,31 @@
-"""Opening a dump for reading, from any fsspec URL. SIGNATURES, implementation follows."""
+"""Opening a dump for reading, from any fsspec URL. Only names of `layout.py` are ever opened."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
-from schemas.columns import Column
-from schemas.manifest import Manifest, Shard
+from schemas import layout
+from schemas.codecs import CODECS
+from schemas.columns import Column, hidden_columns, shard_columns
+from schemas.dump_search import expand, locate, newest_ledger, nothing_complete, read_small
+from schemas.errors import DamagedError, FormatError, InputError, MismatchError
+from schemas.manifest import (
+    Manifest,
+    Shard,
+    manifest_identity,
+    plan_identity,
+    settings_of,
+)
+from schemas.shard_reading import check_footer, open_parquet
+from schemas.strict_json import parse_model
+
+_COMPANION = re.compile(r"^(README\.md|(tokenizer|preview)/[A-Za-z0-9_][A-Za-z0-9._-]*)$")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +52,8 @@ class DumpFolder:
     @property
     def columns(self) -> list[Column]:
         """The columns of every shard under data/, in file order."""
-        raise NotImplementedError
+        capture = self.manifest.capture
+        return shard_columns(capture.temperatures, capture.optional_columns)
 
     def shard_file(self, shard: Shard) -> pq.ParquetFile:
         """Opens a shard after checking size, footer, exact schema and plan identity.
@@ -46,15 +64,85 @@ class DumpFolder:
         Raises:
             DamagedError: the shard is missing, cut short or altered; names it and the cure.
         """
-        raise NotImplementedError
+        name = f"{layout.DATA}/{shard.name}"
+        with self.reading(name):
+            file = open_parquet(self.filesystem, self.join(name), shard.bytes)
+            check_footer(file, self.columns, self._footer(shard))
+        return file
 
     def hidden_file(self, shard: Shard) -> pq.ParquetFile:
-        """The same for the shard's hidden states under hidden/."""
-        raise NotImplementedError
+        """The same for the shard's hidden states under hidden/.
+
+        Raises:
+            InputError: the dump holds no hidden states.
+            DamagedError: as above.
+        """
+        layers = self.manifest.capture.hidden_layers
+        if not layers:
+            raise InputError(f"{self.url} holds no hidden states; dump with --hidden-layers.")
+        name = f"{layout.HIDDEN}/{shard.name}"
+        with self.reading(name):
+            file = open_parquet(self.filesystem, self.join(name), shard.hidden_bytes)
+            columns = hidden_columns(layers, _hidden_width(file.schema_arrow))
+            check_footer(file, columns, self._footer(shard))
+        return file
 
     def read_text(self, name: str) -> str:
-        """The text of one of the dump's own small files, e.g. "tokenizer/tokenizer.json"."""
-        raise NotImplementedError
+        """The text of one of the dump's companion files, e.g. "tokenizer/tokenizer.json"."""
+        return self.read_bytes(name).decode()
+
+    def read_bytes(self, name: str) -> bytes:
+        """The content of README.md or of a file in tokenizer/ or preview/.
+
+        Raises:
+            InputError: any other name.
+            DamagedError: it is missing, or too large.
+        """
+        if not _COMPANION.match(name):
+            raise InputError(f"{name!r} is no file that a dump has.")
+        data = read_small(self.filesystem, self.join(name))
+        if data is None:
+            raise DamagedError(f"{name} is missing in {self.url}; take a fresh copy of the dump.")
+        return data
+
+    def names(self, folder: str) -> list[str]:
+        """Names of the files in tokenizer/ or preview/ that `read_bytes` would read, ascending."""
+        try:
+            found = self.filesystem.ls(self.join(folder), detail=False)
+        except FileNotFoundError:
+            return []
+        names = [str(path).rstrip("/").rpartition("/")[2] for path in found]
+        return sorted(name for name in names if _COMPANION.match(f"{folder}/{name}"))
+
+    def join(self, name: str) -> str:
+        """The path of a name of `layout.py` on the filesystem."""
+        return f"{self.path.rstrip('/')}/{name}"
+
+    @contextmanager
+    def reading(self, name: str) -> Iterator[None]:
+        """Says of which file of which dump an error is, and what to do; for reading row groups."""
+        try:
+            yield
+        except DamagedError as error:
+            raise DamagedError(
+                f"{name} in {self.url}: {str(error).rstrip('.')}. Run `potstill verify {self.url}` "
+                "to see what else is wrong, then take a fresh copy of that file."
+            ) from error
+        except (pa.ArrowException, OSError) as error:
+            raise DamagedError(
+                f"{name} in {self.url} cannot be read: {error}. Run `potstill verify {self.url}` "
+                "to see what else is wrong, then take a fresh copy of that file."
+            ) from error
+
+    def _footer(self, shard: Shard) -> dict[str, object]:
+        return {
+            "format_version": self.manifest.format_version,
+            "plan": self.manifest.plan,
+            "codec": self.manifest.codec,
+            "unit": shard.unit,
+            "rows": shard.rows,
+            "tokens": shard.tokens,
+        }
 
 
 def open_dump(url: str | Path, *, expect: str | None = None, growing: bool = False) -> DumpFolder:
@@ -66,13 +154,57 @@ def open_dump(url: str | Path, *, expect: str | None = None, growing: bool = Fal
         growing: for an unfinished dump, take its newest ledger instead of refusing.
 
     Raises:
-        InputError: nothing is there.
+        InputError: nothing is there, or the URL is of no kind that can be read here.
         FormatError: not a dump, an unfinished one, or one of an unknown version.
+        DamagedError: its manifest was cut short or altered.
         MismatchError: the dump has another identity than expected.
+        TemporaryError: the store failed.
     """
-    raise NotImplementedError
+    filesystem, path = locate(str(url))
+    where = f"{url}/{layout.MANIFEST}"
+    data = read_small(filesystem, f"{path.rstrip('/')}/{layout.MANIFEST}")
+    if data is None and growing:
+        data = newest_ledger(filesystem, path)
+    if data is None:
+        raise nothing_complete(filesystem, path, str(url))
+    manifest = parse_model(Manifest, data, where)
+    _check_manifest(manifest, where)
+    if expect is not None and expect != manifest.identity:
+        raise MismatchError(
+            f"the dump at {url} is not the expected one: it is {manifest.identity}, expected "
+            f"{expect}. Take the right dump, or expect this one."
+        )
+    return DumpFolder(url=str(url), manifest=manifest, filesystem=filesystem, path=path)
 
 
 def open_dumps(patterns: Sequence[str | Path]) -> list[DumpFolder]:
-    """Opens several dumps; a pattern with `*`, `?` or `[` stands for every dump it matches."""
-    raise NotImplementedError
+    """Opens several dumps; a pattern with `*`, `?` or `[` stands for every folder it matches.
+
+    Raises:
+        InputError: a pattern matches no folder.
+        PotstillError: as `open_dump`.
+    """
+    urls = [url for pattern in patterns for url in expand(str(pattern))]
+    return [open_dump(url) for url in dict.fromkeys(urls)]
+
+
+def _check_manifest(manifest: Manifest, where: str) -> None:
+    if manifest.codec not in CODECS:
+        raise FormatError(
+            f"{where} names the codec {manifest.codec!r}; this potstill reads "
+            f"{', '.join(CODECS)}. Use the potstill that wrote it, or a newer one."
+        )
+    if manifest.plan != plan_identity(settings_of(manifest)):
+        raise DamagedError(f"{where} was altered: its settings do not hash to its plan.")
+    if manifest.identity != manifest_identity(manifest):
+        raise DamagedError(f"{where} was altered: it does not hash to its identity.")
+    units = [shard.unit for shard in manifest.shards]
+    if units != sorted(set(units)):
+        raise DamagedError(f"{where} names a unit twice, or out of order.")
+
+
+def _hidden_width(schema: pa.Schema) -> int:
+    kinds = [f.type.value_type for f in schema if pa.types.is_list(f.type)]
+    if not kinds or not pa.types.is_fixed_size_binary(kinds[0]) or kinds[0].byte_width % 2:
+        raise DamagedError("it holds no hidden states of 2 bytes an element")
+    return int(kinds[0].byte_width) // 2

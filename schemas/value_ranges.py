@@ -80,9 +80,9 @@ def _count_problems(
         if first and not np.array_equal(count, counts[first]):
             yield f"{name} and {first} disagree about how many positions are captured"
     for ids, logits in _PAIRS:
-        if ids in nested and logits in nested:
-            if not np.array_equal(nested[ids].inner, nested[logits].inner):
-                yield f"{ids} and {logits} disagree about how many entries are kept"
+        held = ids in nested and logits in nested
+        if held and not np.array_equal(nested[ids].inner, nested[logits].inner):
+            yield f"{ids} and {logits} disagree about how many entries are kept"
 
 
 def _span_problems(spans: tuple[np.ndarray, ...], lengths: np.ndarray) -> Iterator[str]:

@@ -1,0 +1,130 @@
+"""Opening one shard that may come from a stranger.
+
+Opening a Parquet file runs registered Arrow extension hooks, even to read its metadata only. So the
+raw footer is looked at first, and refused when it carries an Arrow schema; then size, format
+version, plan, schema and encodings must be exactly what the manifest says. While reading, page
+checksums are verified: without them most bit flips in a shard are read as numbers.
+"""
+
+import os
+import stat
+from collections.abc import Mapping
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from fsspec.implementations.local import LocalFileSystem
+
+from schemas.columns import Column, arrow_schema
+from schemas.errors import DamagedError, PotstillError, TemporaryError
+from schemas.shards import FOOTER_KEY
+from schemas.strict_json import parse_json
+
+LARGEST_FOOTER = 64 << 20
+"""Bytes; a footer grows with row groups times columns, and has 10 kB per row group."""
+
+_MAGIC = b"PAR1"
+_HOOKS = b"ARROW:schema"
+_ENCODINGS = {"PLAIN", "RLE", "BYTE_STREAM_SPLIT"}
+
+
+def open_parquet(filesystem: Any, path: str, size: int) -> pq.ParquetFile:
+    """Opens a Parquet file of exactly `size` bytes that carries no Arrow schema.
+
+    Raises:
+        DamagedError: it is missing, of another size, no regular file, or no such Parquet file.
+        TemporaryError: the store failed.
+    """
+    local = isinstance(filesystem, LocalFileSystem)
+    try:
+        found = _regular_size(path) if local else filesystem.size(path)
+        if found != size:
+            raise DamagedError(f"it has {found:,} bytes instead of {size:,}: cut short or altered")
+        source = filesystem.open(path, "rb")
+        _check_raw_footer(source, size)
+        if local:
+            source.close()
+            return pq.ParquetFile(path, memory_map=True, page_checksum_verification=True)
+        return pq.ParquetFile(source, page_checksum_verification=True)
+    except FileNotFoundError as error:
+        raise DamagedError("it is missing") from error
+    except pa.ArrowException as error:
+        raise DamagedError(f"it is no readable Parquet file: {error}") from error
+    except OSError as error:
+        raise _unreadable(error) from error
+
+
+def check_footer(
+    file: pq.ParquetFile, columns: list[Column], expected: Mapping[str, object]
+) -> None:
+    """Checks schema, encodings and our own footer key.
+
+    Raises:
+        DamagedError: something is not exactly as expected; names it.
+    """
+    schema = arrow_schema(columns)
+    if not file.schema_arrow.equals(schema):
+        raise DamagedError(f"its columns are not the dump's: {_schema_difference(file, schema)}")
+    metadata = file.metadata
+    text = (metadata.metadata or {}).get(FOOTER_KEY.encode())
+    if text is None:
+        raise DamagedError(f"its footer has no key {FOOTER_KEY!r}: potstill did not write it")
+    found = parse_json(text, f"the footer key {FOOTER_KEY!r}")
+    for name, value in expected.items():
+        if not isinstance(found, dict) or found.get(name) != value:
+            there = found.get(name) if isinstance(found, dict) else found
+            raise DamagedError(f"its footer says {name} {there!r} instead of {value!r}")
+    if metadata.num_rows != expected["rows"]:
+        raise DamagedError(f"it has {metadata.num_rows} rows instead of {expected['rows']}")
+    _check_encodings(metadata)
+
+
+def _regular_size(path: str) -> int:
+    status = os.lstat(path)
+    if not stat.S_ISREG(status.st_mode):
+        raise DamagedError("it is no regular file: symbolic links are not followed inside a dump")
+    return status.st_size
+
+
+def _check_raw_footer(source: BinaryIO, size: int) -> None:
+    source.seek(max(0, size - 8))
+    tail = source.read(8)
+    length = int.from_bytes(tail[:4], "little")
+    if tail[4:] != _MAGIC or length > min(size - 12, LARGEST_FOOTER):
+        raise DamagedError("it does not end as a Parquet file does: cut short or altered")
+    source.seek(size - 8 - length)
+    if _HOOKS in source.read(length):
+        raise DamagedError(
+            "its footer carries an Arrow schema, which no shard has and which can run code"
+        )
+
+
+def _schema_difference(file: pq.ParquetFile, expected: pa.Schema) -> str:
+    found = {field.name: field for field in file.schema_arrow}
+    for field in expected:
+        if field.name not in found:
+            return f"{field.name} is missing"
+        if not found[field.name].equals(field):
+            return f"{field.name} is {found[field.name].type} instead of {field.type}"
+    extra = [name for name in found if name not in expected.names]
+    return f"{extra[0]} is unknown" if extra else "their order differs"
+
+
+def _check_encodings(metadata: pq.FileMetaData) -> None:
+    """Refuses encodings that we do not write: dictionaries make bombs of a few hundred bytes."""
+    for group in range(metadata.num_row_groups):
+        for column in range(metadata.num_columns):
+            chunk = metadata.row_group(group).column(column)
+            others = set(chunk.encodings) - _ENCODINGS
+            if others:
+                raise DamagedError(
+                    f"{chunk.path_in_schema} is encoded as {', '.join(sorted(others))}"
+                )
+
+
+def _unreadable(error: OSError) -> PotstillError:
+    if isinstance(error, PermissionError):
+        return DamagedError(f"it may not be read: {error.strerror or error}")
+    if error.errno is None:  # how pyarrow reports a file that it cannot make sense of
+        return DamagedError(f"it is no readable Parquet file: {error}")
+    return TemporaryError(f"the store failed: {error.strerror or error}. Try again later")
