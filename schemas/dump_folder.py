@@ -107,12 +107,15 @@ class DumpFolder:
 
     def names(self, folder: str) -> list[str]:
         """Names of the files in tokenizer/ or preview/ that `read_bytes` would read, ascending."""
+        return [name for name in self.listing(folder) if _COMPANION.match(f"{folder}/{name}")]
+
+    def listing(self, folder: str) -> list[str]:
+        """Every name in one of the dump's folders, ascending; none when there is no such folder."""
         try:
             found = self.filesystem.ls(self.join(folder), detail=False)
         except FileNotFoundError:
             return []
-        names = [str(path).rstrip("/").rpartition("/")[2] for path in found]
-        return sorted(name for name in names if _COMPANION.match(f"{folder}/{name}"))
+        return sorted(str(path).rstrip("/").rpartition("/")[2] for path in found)
 
     def join(self, name: str) -> str:
         """The path of a name of `layout.py` on the filesystem."""

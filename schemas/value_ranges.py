@@ -29,12 +29,17 @@ def check_values(table: pa.Table, manifest: Manifest, where: str) -> None:
         DamagedError: an id outside the head, a positive or non-finite number, entries not
             descending, or lists whose lengths disagree.
     """
-    problem = next(_problems(table, manifest), None)
+    problem = first_problem(table, manifest)
     if problem:
         raise DamagedError(
             f"{where}: {problem}. The shard was written by something broken, or altered. "
             "`potstill verify DUMP` lists what else is wrong; take a fresh copy of the dump."
         )
+
+
+def first_problem(table: pa.Table, manifest: Manifest) -> str | None:
+    """What is wrong first, in words; None when nothing is."""
+    return next(_problems(table, manifest), None)
 
 
 def _problems(table: pa.Table, manifest: Manifest) -> Iterator[str]:

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from schemas import layout
+from schemas.alignment import merged_alignment
 from schemas.codecs import CODECS
 from schemas.columns import shard_columns
 from schemas.manifest import (
-    Alignment,
     Capture,
     Corpus,
     Engine,
@@ -19,12 +19,12 @@ from schemas.manifest import (
     Manifest,
     Settings,
     Shard,
-    Statistics,
     Teacher,
     Tokenizer,
     manifest_identity,
     plan_identity,
 )
+from schemas.shard_sums import ShardSums
 from schemas.shards import write_shard
 from stage1_teacher.samples import Sample, Segment
 from stage1_teacher.shard_tables import shard_table
@@ -150,14 +150,14 @@ def write_dump(
         }
         with target.open("wb") as sink:
             write_shard(sink, tables, columns, footer)
-        shards.append(_ledger_line(name, unit, rows, target.read_bytes()))
+        shards.append(_ledger_line(name, unit, tables, target.read_bytes()))
     manifest = Manifest(
         **{name: getattr(settings, name) for name in Settings.model_fields},
         created_by="potstill tests",
         plan=plan,
         identity=sha(b""),
         shards=shards,
-        alignment=Alignment(positions=0, shift_minus_1=None, shift_0=None, shift_plus_1=None),
+        alignment=merged_alignment([shard.statistics.alignment for shard in shards]),
     )
     manifest = manifest.model_copy(update={"identity": manifest_identity(manifest)})
     text = json.dumps(manifest.model_dump(mode="json"), indent=1)
@@ -165,21 +165,18 @@ def write_dump(
     return Dump(path=path, manifest=manifest, samples={s.id: s for s in samples}, logits=logits)
 
 
-def _ledger_line(name, unit, rows, data) -> Shard:
-    positions = sum(len(s.positions) for s, _ in rows)
+def _ledger_line(name, unit, tables, data) -> Shard:
+    sums = ShardSums()
+    for table in tables:
+        sums.add(table)
+    sums.check()
     return Shard(
         name=name,
         unit=unit,
-        rows=len(rows),
-        tokens=sum(len(s.input_ids) for s, _ in rows),
-        positions=positions,
+        rows=sums.rows,
+        tokens=sums.tokens,
+        positions=sums.positions,
         bytes=len(data),
         sha256=sha(data),
-        statistics=Statistics(
-            kept=sum(len(g.topk.ids) for _, g in rows),
-            drawn=sum(len(g.tail.ids) for _, g in rows),
-            tail_mass=float(sum(np.exp(g.tail_logmass[:, 0]).sum() for _, g in rows)),
-            negative_logprob=float(-sum(g.token_logprobs.sum() for _, g in rows)),
-            alignment=Alignment(positions=0, shift_minus_1=None, shift_0=None, shift_plus_1=None),
-        ),
+        statistics=sums.statistics(),
     )

@@ -1,0 +1,174 @@
+"""Everything that can be proved about one shard."""
+
+import hashlib
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from schemas import layout
+from schemas.dump_folder import DumpFolder
+from schemas.errors import DamagedError, TemporaryError
+from schemas.manifest import Shard
+from schemas.row_group import list_column, nested_column
+from schemas.shard_sums import ShardSums
+from schemas.value_ranges import first_problem
+
+_BLOCK = 1 << 20
+_RELATIVE = 1e-6
+FRESH = "take a fresh copy of that file, or dump again"
+
+Tick = Callable[[int], None]
+"""Told how many bytes were hashed since the last call."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing that is wrong: where, what was found, what to do."""
+
+    where: str
+    problem: str
+    cure: str
+
+
+@dataclass(slots=True, kw_only=True)
+class ShardVerdict:
+    """What was found in one shard.
+
+    Attributes:
+        findings: what is wrong.
+        sums: over its row groups; None when it could not be read to its end.
+        ids: [R] a 64-bit hash of every sample id.
+    """
+
+    findings: list[Finding] = field(default_factory=list)
+    sums: ShardSums | None = None
+    ids: npt.NDArray[np.uint64] = field(default_factory=lambda: np.zeros(0, np.uint64))
+
+
+def verify_shard(dump: DumpFolder, shard: Shard, tick: Tick) -> ShardVerdict:
+    """Checks a shard and its hidden states; a shard whose hash is wrong is not looked into.
+
+    Raises:
+        TemporaryError: the store failed.
+    """
+    verdict = ShardVerdict()
+    data, hidden = f"{layout.DATA}/{shard.name}", f"{layout.HIDDEN}/{shard.name}"
+    verdict.findings += _hash_findings(dump, data, shard.sha256, tick)
+    if shard.hidden_sha256 is not None:
+        verdict.findings += _hash_findings(dump, hidden, shard.hidden_sha256, tick)
+    if verdict.findings:
+        return verdict
+    try:
+        sums, rows = _read(dump, shard)
+        if shard.hidden_sha256 is not None:
+            _read_hidden(dump, shard, rows)
+    except DamagedError as error:
+        problem = str(error.__cause__ or error).rstrip(".")  # without the advice to run verify
+        verdict.findings.append(Finding(where=data, problem=problem, cure=FRESH))
+        return verdict
+    verdict.sums = sums
+    verdict.ids = np.asarray([_hash(name) for name, _ in rows], np.uint64)
+    verdict.findings += _statistics_findings(shard, sums)
+    verdict.findings += [
+        Finding(where=data, problem=problem, cure="dump again and report this: it is a bug")
+        for problem in sums.alignment.problems()
+    ]
+    return verdict
+
+
+def _hash_findings(dump: DumpFolder, name: str, expected: str, tick: Tick) -> Iterator[Finding]:
+    try:
+        found = _sha256(dump.filesystem, dump.join(name), tick)
+    except FileNotFoundError:
+        yield Finding(where=name, problem="the file is missing", cure=FRESH)
+        return
+    except OSError as error:
+        raise TemporaryError(f"{name} could not be read: {error}. Try again later.") from error
+    if found != expected:
+        problem = f"its content was altered or cut short: {found}, expected {expected}"
+        yield Finding(where=name, problem=problem, cure=FRESH)
+
+
+def _sha256(filesystem: Any, path: str, tick: Tick) -> str:
+    total = hashlib.sha256()
+    with filesystem.open(path, "rb") as source:
+        while block := source.read(_BLOCK):
+            total.update(block)
+            tick(len(block))
+    return "sha256:" + total.hexdigest()
+
+
+def _read(dump: DumpFolder, shard: Shard) -> tuple[ShardSums, list[tuple[str, int]]]:
+    """The sums, and id and length of every row."""
+    sums = ShardSums()
+    rows: list[tuple[str, int]] = []
+    file = dump.shard_file(shard)
+    for index in range(file.num_row_groups):
+        with dump.reading(f"{layout.DATA}/{shard.name}"):
+            table = file.read_row_group(index)
+        problem = first_problem(table, dump.manifest)
+        if problem:
+            raise DamagedError(f"row group {index}: {problem}")
+        _check_distinct(table, index)
+        sums.add(table)
+        lengths = np.diff(list_column(table, "input_ids").offsets).tolist()
+        rows += zip(table["id"].to_pylist(), lengths, strict=True)
+    return sums, rows
+
+
+def _check_distinct(table: pa.Table, index: int) -> None:
+    """No id twice among a position's kept entries, and none of them in its tail sample."""
+    kept, drawn = nested_column(table, "topk_ids"), nested_column(table, "tail_ids")
+    keys = [
+        (np.repeat(np.arange(len(c.inner) - 1), np.diff(c.inner)) << 32) | c.values
+        for c in (kept, drawn)
+    ]
+    if len(np.unique(keys[0])) < len(keys[0]):
+        raise DamagedError(f"row group {index}: a position keeps the same id twice")
+    if np.isin(keys[1], keys[0]).any():
+        raise DamagedError(f"row group {index}: a tail draw is among the kept entries")
+
+
+def _read_hidden(dump: DumpFolder, shard: Shard, rows: list[tuple[str, int]]) -> None:
+    file, start = dump.hidden_file(shard), 0
+    for index in range(file.num_row_groups):
+        with dump.reading(f"{layout.HIDDEN}/{shard.name}"):
+            table = file.read_row_group(index)
+        expected = rows[start : start + table.num_rows]
+        start += table.num_rows
+        for layer in table.column_names[1:]:
+            lengths = table[layer].combine_chunks().value_lengths().to_pylist()
+            if [*zip(table["id"].to_pylist(), lengths, strict=True)] != expected:
+                raise DamagedError(
+                    f"hidden states, row group {index}: ids or lengths of {layer} are not those of "
+                    "the tokens"
+                )
+
+
+def _statistics_findings(shard: Shard, sums: ShardSums) -> Iterator[Finding]:
+    found = sums.counts(skipped=shard.skipped, truncated=shard.truncated)
+    for name in ("rows", "tokens", "positions"):
+        yield from _differing(shard, name, getattr(shard, name), getattr(found, name))
+    for name in ("kept", "drawn", "tail_mass", "negative_logprob"):
+        there, here = getattr(shard.statistics, name), getattr(found.statistics, name)
+        yield from _differing(shard, name, there, here)
+    there, here = shard.statistics.alignment.positions, found.statistics.alignment.positions
+    yield from _differing(shard, "aligned positions", there, here)
+
+
+def _differing(shard: Shard, name: str, there: float, here: float) -> Iterator[Finding]:
+    if not math.isclose(there, here, rel_tol=_RELATIVE, abs_tol=_RELATIVE):
+        yield Finding(
+            where=f"{layout.DATA}/{shard.name}",
+            problem=f"the manifest says {name} {there:g}; found {here:g}",
+            cure="take a fresh copy of manifest.json, or dump again",
+        )
+
+
+def _hash(name: str) -> int:
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little")
