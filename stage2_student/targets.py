@@ -3,6 +3,7 @@
 Shapes: N target positions, K kept entries (padded), S tail draws (padded).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -41,19 +42,22 @@ class Targets:
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "Targets":
         """The same on another device; accelerate calls this when it moves a batch."""
+        return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
-        def move(tensor: torch.Tensor) -> torch.Tensor:
-            return tensor.to(device, non_blocking=non_blocking)
+    def block(self, rows: slice) -> "Targets":
+        """Some of the positions; views, nothing is copied."""
+        return self._map(lambda tensor: tensor[rows])
 
+    def _map(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "Targets":
         return Targets(
-            rows_N=move(self.rows_N),
-            ids_NK=move(self.ids_NK),
-            logits_NK=move(self.logits_NK),
-            tail_logmass_N={t: move(mass) for t, mass in self.tail_logmass_N.items()},
-            tail_ids_NS=move(self.tail_ids_NS),
-            tail_logits_NS=move(self.tail_logits_NS),
+            rows_N=change(self.rows_N),
+            ids_NK=change(self.ids_NK),
+            logits_NK=change(self.logits_NK),
+            tail_logmass_N={t: change(mass) for t, mass in self.tail_logmass_N.items()},
+            tail_ids_NS=change(self.tail_ids_NS),
+            tail_logits_NS=change(self.tail_logits_NS),
             draws_per_unit=self.draws_per_unit,
-            labels_N=move(self.labels_N),
-            token_logprobs_N=move(self.token_logprobs_N),
-            weights_N=move(self.weights_N),
+            labels_N=change(self.labels_N),
+            token_logprobs_N=change(self.token_logprobs_N),
+            weights_N=change(self.weights_N),
         )
