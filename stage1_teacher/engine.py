@@ -32,10 +32,21 @@ class EngineSettings:
 
 
 class Engine(Protocol):
-    """Runs a teacher. Nothing else in potstill knows which engine runs."""
+    """Runs a teacher. Nothing else in potstill knows which engine runs.
+
+    Making one loads nothing, so `info` is cheap and a dump that is complete never loads a teacher.
+    """
 
     def info(self) -> EngineInfo:
         """Name, version and the settings that decide its numbers, for the manifest."""
+        ...
+
+    def start(self) -> None:
+        """Loads the teacher, which is slow; `capture` does it when nobody has.
+
+        Raises:
+            ModelError: it cannot be loaded.
+        """
         ...
 
     def capture(

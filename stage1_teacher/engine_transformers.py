@@ -1,0 +1,154 @@
+"""The reference engine: a transformers model in this process, on any device.
+
+Shapes: B sequences of a batch, T their longest, N captured positions of the batch, D hidden width.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from schemas.errors import ConfigError
+from schemas.manifest import Capture
+from schemas.manifest import Engine as EngineInfo
+from stage1_teacher.capture import Reduction
+from stage1_teacher.capture_signals import gather_signals, split_signals
+from stage1_teacher.engine import EngineSettings
+from stage1_teacher.samples import Sample, Signals
+from stage1_teacher.tail_offsets import tail_offsets
+from stage1_teacher.teacher_model import TeacherModel, load_teacher, set_cpu_threads
+from stage1_teacher.teacher_proof import body_states
+
+
+class TransformersEngine:
+    """Runs a teacher's body on length-sorted batches, and its head on captured rows only."""
+
+    def __init__(self, settings: EngineSettings) -> None:
+        self._settings = settings
+        self._teacher: TeacherModel | None = None
+        self._reduction: tuple[Capture, Reduction] | None = None
+
+    def info(self) -> EngineInfo:
+        """transformers' version, and torch's: the numbers are theirs."""
+        torch_version = torch.__version__.split("+")[0]
+        return EngineInfo(
+            name="transformers", version=version("transformers"), settings={"torch": torch_version}
+        )
+
+    def start(self) -> None:
+        """Loads and proves the teacher, once.
+
+        Raises:
+            ModelError: it cannot be loaded, or its head or its attention is not as expected.
+        """
+        self._loaded()
+
+    def capture(
+        self, samples: Sequence[Sample], capture: Capture, seed: int
+    ) -> Iterator[tuple[int, Signals]]:
+        """Yields (index into `samples`, signals), longest samples first.
+
+        Raises:
+            ModelError: the teacher cannot be loaded, or gives numbers that are not finite.
+            ConfigError: `top_k` or a hidden layer is beyond the teacher.
+        """
+        teacher = self._loaded()
+        reduction = self._reducer(teacher, capture)
+        for indices in batches([len(s.input_ids) for s in samples], self._settings.batch_tokens):
+            batch = [samples[index] for index in indices]
+            yield from zip(
+                indices, _capture_batch(teacher, reduction, batch, (capture, seed)), strict=True
+            )
+
+    def _loaded(self) -> TeacherModel:
+        if self._teacher is None:
+            set_cpu_threads()
+            self._teacher = load_teacher(self._settings)
+        return self._teacher
+
+    def _reducer(self, teacher: TeacherModel, capture: Capture) -> Reduction:
+        if self._reduction is None or self._reduction[0] != capture:
+            self._reduction = capture, Reduction(teacher.head, capture)
+        return self._reduction[1]
+
+
+def batches(lengths: Sequence[int], tokens: int) -> Iterator[list[int]]:
+    """Indices in batches, longest first: padded to their longest they have at most `tokens` tokens.
+
+    A sequence longer than that is a batch by itself.
+    """
+    order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
+    start = 0
+    while start < len(order):
+        count = max(1, tokens // max(1, lengths[order[start]]))
+        yield order[start : start + count]
+        start += count
+
+
+@torch.inference_mode()
+def _capture_batch(
+    teacher: TeacherModel, reduction: Reduction, batch: list[Sample], policy: tuple[Capture, int]
+) -> list[Signals]:
+    capture, seed = policy
+    ids_BT = _padded(batch).to(teacher.device)
+    states_BTD, layers = _body(teacher.model, ids_BT, capture.hidden_layers)
+    rows_N, next_ids_N, offsets_N = _captured_rows(batch, ids_BT, seed)
+    parts = reduction(states_BTD.flatten(0, 1)[rows_N], next_ids_N, offsets_N)
+    joined = gather_signals(parts, capture.temperatures)
+    counts = [sum(end - start for start, end in sample.captured) for sample in batch]
+    signals = list(split_signals(joined, counts))
+    if not layers:
+        return signals
+    return [
+        replace(found, hidden=_hidden(layers, row, len(sample.input_ids)))
+        for row, (found, sample) in enumerate(zip(signals, batch, strict=True))
+    ]
+
+
+def _padded(batch: list[Sample]) -> Tensor:
+    """[B, T] ids; the padding is on the right, where a causal model cannot look, so any id does."""
+    width = max(len(sample.input_ids) for sample in batch)
+    ids_BT = np.zeros((len(batch), width), np.int64)
+    for row, sample in enumerate(batch):
+        ids_BT[row, : len(sample.input_ids)] = sample.input_ids
+    return torch.from_numpy(ids_BT)
+
+
+def _body(model: Any, ids_BT: Tensor, layers: Sequence[str]) -> tuple[Tensor, dict[str, Tensor]]:
+    """The head's input, and the hidden states of chosen layers, numbered as transformers does."""
+    if not layers:
+        return body_states(model, ids_BT), {}
+    found = model.base_model(input_ids=ids_BT, use_cache=False, output_hidden_states=True)
+    last = len(found.hidden_states) - 1
+    beyond = [layer for layer in layers if int(layer) > last]
+    if beyond:
+        raise ConfigError(
+            f"hidden layer {beyond[0]} is beyond the teacher, whose states are 0 (embeddings) to "
+            f"{last}. Give --hidden-layers within that."
+        )
+    return found.last_hidden_state, {layer: found.hidden_states[int(layer)] for layer in layers}
+
+
+def _captured_rows(batch: list[Sample], ids_BT: Tensor, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Per captured position its row among B·T, its realised next token, its draws' offset."""
+    width, positions = ids_BT.shape[1], [sample.positions for sample in batch]
+    rows = np.concatenate([row * width + at for row, at in enumerate(positions)])
+    offsets = [
+        tail_offsets(seed, sample.id, at) for sample, at in zip(batch, positions, strict=True)
+    ]
+    rows_N = torch.from_numpy(rows.astype(np.int64)).to(ids_BT.device)
+    offsets_N = torch.from_numpy(np.concatenate(offsets)).to(ids_BT.device)
+    return rows_N, ids_BT.view(-1)[rows_N + 1], offsets_N
+
+
+def _hidden(layers: dict[str, Tensor], row: int, length: int) -> dict[str, npt.NDArray[np.uint16]]:
+    """bfloat16 bits of one sample's states, padding cut off."""
+    return {
+        layer: states_BTD[row, :length].bfloat16().cpu().view(torch.int16).numpy().view(np.uint16)
+        for layer, states_BTD in layers.items()
+    }
