@@ -65,7 +65,15 @@ def round_logmass(logmass: Floats) -> Floats:
 
     Near 0 the kept probability is 1 − exp(x) ≈ −x, so a relative grid keeps *its* relative error
     at 1/512 too.
+
+    Raises:
+        DamagedError: a mass is not a number, or leaves nothing for the kept entries.
     """
+    if logmass.size and not logmass.max() < 0:
+        raise DamagedError(
+            f"captured tail masses must be below 0 (log of a share); found {logmass.max()}. "
+            "The engine gave bad numbers; try --dtype float32."
+        )
     clipped = np.clip(logmass, TAIL_FLOOR, 0).astype(np.float32)
     bits = clipped.view(np.uint32)
     near = ((bits + np.uint32(0x4000)) & np.uint32(0xFFFF8000)).view(np.float32)

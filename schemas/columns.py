@@ -128,7 +128,7 @@ def temperature_column(temperature: float) -> Column:
     if temperature == 1.0:
         return BY_NAME["tail_logmass"]
     return Column(
-        name=f"tail_logmass_t{temperature:g}" + (".0" if temperature == int(temperature) else ""),
+        name=f"tail_logmass_t{float(temperature)}",
         type=PER_POSITION,
         unit="nat",
         meaning=f"log of the probability outside the kept entries at temperature {temperature:g}",
