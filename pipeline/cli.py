@@ -1,0 +1,107 @@
+"""The entry point `potstill`: one thin file per command, imported when the command is used."""
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+from rich_click import RichGroup
+from rich_click.rich_panel import RichCommandPanel
+
+from pipeline.failures import exit_code
+
+COMMANDS = {
+    "quickstart": "The first ten minutes: a real teacher, dumped, distilled, reported on.",
+    "dump": "Stage one: run the teacher once and write what it knows.",
+    "train": "Stage two: train a student from a dump, the teacher gone.",
+    "verify": "Prove a dump whole and aligned.",
+    "inspect": "Show what is inside a dump, or one sample token by token.",
+    "evaluate": "Measure a student on held-out rows of a dump.",
+    "report": "One page: teacher beside student, curves, slices, disagreements.",
+    "export-gguf": "Make an ordinary model folder out of a GGUF file.",
+    "examples": "Configuration files to start from.",
+    "schema": "JSON Schema of a command's settings or of a dump's manifest.",
+    "doctor": "What this machine has, and what to do about what it lacks.",
+}
+"""Every command and what it does; the code of `x-y` is the object `command` of cli_x_y.py."""
+
+PANELS = {
+    "Two stages and what is between them": ("quickstart", "dump", "verify", "inspect", "train"),
+    "How good is the student?": ("evaluate", "report"),
+    "Around it": ("export-gguf", "examples", "schema", "doctor"),
+}
+
+HELP = """Offline knowledge distillation: run the teacher once, train students from its stored
+signals.
+
+Every option is also a YAML key (potstill train run.yaml) and an environment variable
+(POTSTILL_TRAIN_STEPS, or POTSTILL_SEED for all commands). Flags win over the file, the file over
+the environment. No telemetry."""
+
+
+class LazyGroup(RichGroup):  # type: ignore[misc]  # rich_click's types are left out of the check
+    """Lists its commands without importing them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The commands in the order in which they are used."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """A stand-in that knows the summary only, which is all that a list shows."""
+        if cmd_name not in COMMANDS:
+            return None
+        summary = COMMANDS[cmd_name]
+        return click.Command(cmd_name, help=summary, short_help=summary)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command itself.
+
+        Raises:
+            click.UsageError: there is none of that name; names the nearest.
+        """
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-"):
+            from pipeline.configuration import nearest
+
+            raise click.UsageError(f"no such command {name!r}.{nearest(name, COMMANDS)}", ctx)
+        return name, load(name), args[1:]
+
+
+def load(name: str) -> click.Command:
+    """Imports one command."""
+    command: click.Command = importlib.import_module(
+        f"pipeline.cli_{name.replace('-', '_')}"
+    ).command
+    return command
+
+
+@click.group(
+    cls=LazyGroup,
+    help=HELP,
+    panels=[RichCommandPanel(title, commands=list(names)) for title, names in PANELS.items()],
+    context_settings={"help_option_names": ["--help", "-h"]},
+)
+@click.version_option(package_name="potstill", prog_name="potstill")
+def group(**_: Any) -> None:
+    """The root of all commands; its help is HELP."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command line; gives the exit status."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    _no_telemetry()
+    return exit_code(lambda: group.main(words, "potstill", standalone_mode=False), words)
+
+
+def _no_telemetry() -> None:
+    """Libraries that would report home are told not to."""
+    for name in ("HF_HUB_DISABLE_TELEMETRY", "DO_NOT_TRACK", "VLLM_NO_USAGE_STATS"):
+        os.environ.setdefault(name, "1")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,115 @@
+"""A dump's summary and one of its samples as people see them on a terminal."""
+
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from pipeline.inspection import SampleView, Token
+from pipeline.plain_text import visible
+
+
+def facts(rows: dict[str, str]) -> Table:
+    """Two columns: what, and its value. Values come from strangers and are made harmless."""
+    table = Table.grid(padding=(0, 2))
+    for name, value in rows.items():
+        table.add_row(Text(name, style="bold"), Text(visible(value)))
+    return table
+
+
+def summary_view(found: dict[str, Any]) -> Table:
+    """What `potstill inspect DUMP` shows."""
+    teacher, corpus, tokenizer = found["teacher"], found["corpus"], found["tokenizer"]
+    revision = f" at {teacher['revision']}" if teacher["revision"] else ""
+    temperatures = ", ".join(f"{t:g}" for t in found["capture"]["temperatures"])
+    rows = {
+        "dump": found["url"],
+        "identity": found["identity"],
+        "teacher": f"{teacher['name']}{revision}: {teacher['architecture']}, "
+        f"{teacher['parameters']:,} parameters, {teacher['dtype']}",
+        "teacher's licence": _licence(teacher["license"], teacher["output_terms"]),
+        "engine": f"{found['engine']['name']} {found['engine']['version']}",
+        "tokenizer": f"{tokenizer['size']:,} tokens, output head {tokenizer['head_size']:,}; "
+        f"{tokenizer['fingerprint']}",
+        "corpus": f"{corpus['name']}: {corpus['rows']:,} rows, licence {corpus['license']}",
+        "kept per position": f"{found['policy']}; {found['kept']:.1f} on average, tail mass "
+        f"{found['tail_mass']:.4f}",
+        "tail sample": f"{found['capture']['tail_samples']} draws per unit of probability; "
+        f"{found['drawn']:.1f} on average",
+        "temperatures": temperatures,
+        "sequences": f"{found['rows']:,}",
+        "tokens": f"{found['tokens']:,}, {found['positions']:,} of them with signals",
+        "size": f"{found['bytes']:,} bytes in {found['shards']:,} shards, "
+        f"{found['bytes_per_token']:.1f} bytes/token",
+        "teacher's perplexity": f"{found['perplexity']:.2f}",
+        "alignment": alignment_text(found["alignment"]),
+        "written by": found["created_by"],
+    }
+    if found["skipped"] or found["truncated"]:
+        rows["rows"] = f"{found['skipped']:,} skipped, {found['truncated']:,} cut"
+    return facts(rows)
+
+
+def alignment_text(alignment: dict[str, Any]) -> str:
+    """The self-test in one line: the mean error at shift 0 and, for contrast, at ±1."""
+    if alignment["shift_0"] is None:
+        return "no position could be compared"
+    others = [alignment[n] for n in ("shift_minus_1", "shift_plus_1") if alignment[n] is not None]
+    contrast = f", {min(others):.2f} at a wrong shift" if others else ""
+    return (
+        f"mean error {alignment['shift_0']:.4f} nat over {alignment['positions']:,} positions"
+        f"{contrast}"
+    )
+
+
+def sample_view(view: SampleView) -> Table:
+    """What `potstill inspect DUMP --id ID` shows: a line per token."""
+    table = Table(
+        *("", "token", "segment", "p", "tail", "what the teacher expected here"),
+        title=Text(f"{visible(view.id)} · {visible(view.source)} · {visible(view.shard)}"),
+        title_justify="left",
+        box=None,
+        pad_edge=False,
+        header_style="bold",
+    )
+    for token in view.tokens:
+        table.add_row(
+            Text(str(token.index), style="dim"),
+            Text(quoted(token.text), style=colour(token.probability)),
+            Text(visible(token.kind), style="dim"),
+            _share(token.probability),
+            Text("" if token.tail_mass is None else f"{token.tail_mass:.3f}", style="dim"),
+            _alternatives(token),
+        )
+    return table
+
+
+def quoted(text: str) -> str:
+    """A token so that its blanks and line ends are seen."""
+    return f"‹{visible(text)}›"
+
+
+def colour(probability: float | None) -> str:
+    """From red (a surprise) to green (expected); dim where nothing was captured."""
+    if probability is None:
+        return "dim"
+    steps = ((0.5, "green"), (0.1, "yellow"), (0.01, "dark_orange"), (0.0, "red"))
+    return next(style for least, style in steps if probability >= least)
+
+
+def _share(probability: float | None) -> Text:
+    shown = "" if probability is None else f"{probability:.3f}"
+    return Text(shown, style=colour(probability))
+
+
+def _alternatives(token: Token) -> Text:
+    line = Text()
+    for other in token.alternatives:
+        style = colour(other.probability) + (" bold underline" if other.id == token.id else "")
+        line.append(quoted(other.text), style=style)
+        line.append(f" {other.probability:.3f}  ", style="dim")
+    return line
+
+
+def _licence(name: str, terms: str | None) -> str:
+    return f"{name}; terms of use of its outputs: {terms}" if terms else name
