@@ -94,11 +94,11 @@ def _block_loss(objective: Objective) -> BlockLoss:
     def loss(
         block: Targets, students: Mapping[float, StudentSignals]
     ) -> tuple[torch.Tensor, torch.Tensor]:
+        teachers = {t: teacher_signals(block, t, s.lse_N.dtype) for t, s in students.items()}
         sums = []
         for term in objective.terms:
-            student = students[term.temperature]
-            teacher = teacher_signals(block, term.temperature, student.lse_N.dtype)
-            loss_N = LOSSES[term.loss](teacher, student, term.tail)
+            both = teachers[term.temperature], students[term.temperature]
+            loss_N = LOSSES[term.loss](*both, term.tail)
             sums.append((loss_N * block.weights_N).sum())
         stacked_L = torch.stack(sums)
         factors_L = stacked_L.new_tensor([term.factor for term in objective.terms])

@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch.autograd.function import once_differentiable
 
 from stage2_student.fused_products import HeadGradients, HeadProducts
 from stage2_student.fused_softmax import BlockSoftmax, places_of
@@ -95,8 +94,9 @@ class _FusedHead(torch.autograd.Function):
         return total, terms
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, of_total: torch.Tensor, of_terms: torch.Tensor) -> tuple[Any, ...]:
+        if torch.is_grad_enabled():
+            raise RuntimeError("the fused head has first derivatives only: no create_graph=True")
         factor = of_total * ctx.scale
         scaled = [
             None if gradient is None else _times(gradient, factor, dtype)

@@ -39,6 +39,7 @@ def make_case(
     if teacher_NV is None:
         teacher_NV = rng.standard_normal((rows, vocabulary)) * sharpness
     labels = rng.integers(0, vocabulary, rows)
+    weights = rng.uniform(0.5, 1.5, rows)
     kept = rng.integers(top_k if min_kept is None else min_kept, top_k + 1, rows)
     gaps_NV = teacher_NV - teacher_NV.max(axis=1, keepdims=True)
     order_NV = np.argsort(-gaps_NV, axis=1, kind="stable")
@@ -74,8 +75,8 @@ def make_case(
         tail_logits_NS=real(tail_logits_NS),
         draws_per_unit=samples,
         labels_N=torch.as_tensor(labels),
-        token_logprobs_N=real(np.log(p_NV[np.arange(rows), labels])),
-        weights_N=real(rng.uniform(0.5, 1.5, rows)),
+        token_logprobs_N=real(np.log(np.maximum(p_NV[np.arange(rows), labels], 1e-300))),
+        weights_N=real(weights),
     )
     return Case(targets, torch.as_tensor(teacher_NV, dtype=torch.float64))
 
