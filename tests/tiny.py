@@ -1,103 +1,122 @@
-"""Tiny seeded models with a byte-level tokenizer, saved as ordinary model folders."""
+"""Tiny seeded teachers with a tokenizer and a chat template, written to a folder in a second.
 
+Their numbers mean nothing, but every part of a real teacher is there: byte-level BPE, special
+tokens, a template with a default system block, softcapping or logit scaling, a padded head.
+"""
+
+import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<s>"]
 CHAT_TEMPLATE = (
-    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    "{% for message in messages %}"
+    "{% if loop.first and messages[0]['role'] != 'system' %}"
+    "{{ '<|im_start|>system\nYou are tiny.<|im_end|>\n' }}{% endif %}"
+    "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
-SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
-TEXT = [
-    "the teacher shows the student what it knew at every position of the text ",
-    "a still is filled once and drawn from for a long time, word after word ",
-    "def add(a, b):\n    return a + b\n",
-    "What is 12 plus 30? The answer is 42. user assistant system ",
-]
-
-
-def tiny_tokenizer(*, chat: bool = True, bos: bool = False, vocabulary: int = 320) -> Any:
-    """A byte-level BPE tokenizer trained on a few lines; any text round-trips."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-    from transformers import PreTrainedTokenizerFast
-
-    core = Tokenizer(models.BPE())
-    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    core.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary,
-        special_tokens=SPECIAL,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    core.train_from_iterator(TEXT, trainer)
-    if bos:
-        core.post_processor = processors.TemplateProcessing(
-            single="<|im_start|> $A", special_tokens=[("<|im_start|>", 1)]
-        )
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=core,
-        bos_token="<|im_start|>",
-        eos_token="<|im_end|>",
-        pad_token="<|endoftext|>",
-    )
-    if chat:
-        tokenizer.chat_template = CHAT_TEMPLATE
-    return tokenizer
-
-
 _SHAPE = {
+    "num_hidden_layers": 2,
     "hidden_size": 32,
     "intermediate_size": 64,
-    "num_hidden_layers": 3,
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
-    "max_position_embeddings": 256,
-    "bos_token_id": 1,
+    "head_dim": 8,
+    "bos_token_id": 3,
     "eos_token_id": 2,
-    "pad_token_id": 0,
+    "pad_token_id": 2,
 }
-_EXTRA: dict[str, dict[str, Any]] = {
-    "llama": {},
-    "qwen2": {},
-    "gemma2": {"head_dim": 8, "final_logit_softcapping": 5.0, "sliding_window": 16},
-    "gemma3_text": {"head_dim": 8, "sliding_window": 16},
-    "granite": {"logits_scaling": 4.0},
-    "cohere": {"logit_scale": 0.25},
+_CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
+    "llama": ("LlamaConfig", {}),
+    "gemma2": (
+        "Gemma2Config",
+        {"final_logit_softcapping": 4.0, "query_pre_attn_scalar": 8, "sliding_window": 16},
+    ),
+    "granite": ("GraniteConfig", {"logits_scaling": 0.4, "embedding_multiplier": 3.0}),
+    "cohere": ("CohereConfig", {"logit_scale": 2.0}),
 }
-
-
-def tiny_config(architecture: str = "llama", vocabulary: int = 320, **changes: Any) -> Any:
-    """The configuration of a tiny model of a transformers model type."""
-    from transformers import AutoConfig
-
-    if architecture == "gpt2":
-        shape: dict[str, Any] = {"n_embd": 32, "n_layer": 3, "n_head": 4, "n_positions": 256}
-        shape |= {"bos_token_id": 1, "eos_token_id": 2}
-    else:
-        shape = {**_SHAPE, **_EXTRA[architecture]}
-    return AutoConfig.for_model(architecture, vocab_size=vocabulary, **(shape | changes))
-
-
-def tiny_model(architecture: str = "llama", seed: int = 0, **changes: Any) -> Any:
-    """A seeded model with weights large enough that its distributions are not flat."""
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        model = AutoModelForCausalLM.from_config(tiny_config(architecture, **changes))
-        with torch.no_grad():
-            for parameter in model.parameters():
-                if parameter.ndim > 1:
-                    parameter.normal_(std=0.3)
-    return model.eval()
 
 
 def tiny_teacher(
-    folder: Path, architecture: str = "llama", *, seed: int = 0, chat: bool = True, bos: bool = False
+    folder: Path,
+    *,
+    vocabulary: int = 384,
+    architecture: str = "llama",
+    seed: int = 0,
+    chat_template: str | None = CHAT_TEMPLATE,
+    bos: bool = False,
+    **config: Any,
 ) -> Path:
-    """Saves a tiny model and its tokenizer to `folder` and gives it back."""
-    tiny_model(architecture, seed).save_pretrained(folder)
-    tiny_tokenizer(chat=chat, bos=bos).save_pretrained(folder)
+    """Saves a float32 model and its tokenizer to `folder`; further words go into its config.
+
+    Args:
+        folder: made if it is missing.
+        vocabulary: number of logits per position; the tokenizer has at most 8 fewer.
+        architecture: llama, gemma2 (softcapped logits), granite or cohere (scaled logits).
+        seed: of the weights.
+        chat_template: None for a base model.
+        bos: whether the tokenizer puts <s> before every text.
+        config: fields of the transformers configuration, such as num_hidden_layers=4.
+    """
+    import torch
+    import transformers
+
+    name, settings = _CONFIGS[architecture]
+    shape = {**_SHAPE, "max_position_embeddings": 256, **settings, **config}
+    torch.manual_seed(seed)
+    model = transformers.AutoModelForCausalLM.from_config(
+        getattr(transformers, name)(vocab_size=vocabulary, **shape), dtype=torch.float32
+    )
+    with torch.no_grad():  # the usual 0.02 gives nearly uniform distributions
+        for parameter in model.parameters():
+            if parameter.ndim == 2:
+                parameter.mul_(15)
+    model.save_pretrained(folder)
+    tiny_tokenizer(vocabulary - 8, chat_template=chat_template, bos=bos).save_pretrained(folder)
     return folder
+
+
+def tiny_tokenizer(
+    size: int = 376, *, chat_template: str | None = CHAT_TEMPLATE, bos: bool = False
+) -> Any:
+    """Byte-level BPE of at most `size` tokens: four special ones, 256 bytes, some merges."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=size, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False
+    )
+    tokenizer.train_from_iterator(_training_text(), trainer)
+    if bos:
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single="<s> $A", pair="<s> $A <s> $B", special_tokens=[("<s>", 3)]
+        )
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        unk_token="<|endoftext|>",
+        bos_token="<s>",
+        eos_token="<|im_end|>",
+        pad_token="<|im_end|>",
+        model_max_length=256,
+    )
+    fast.chat_template = chat_template
+    return fast
+
+
+def write_rows(path: Path, rows: list[dict[str, Any]]) -> Path:
+    """A .jsonl corpus."""
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
+    return path
+
+
+def _training_text() -> Iterator[str]:
+    for noun in ("stone", "river", "garden", "number", "teacher", "student", "answer"):
+        for verb in ("finds", "counts", "shows", "carries"):
+            yield f"The {noun} {verb} the other {noun}, and then there are two of them.\n"
