@@ -1,0 +1,242 @@
+import errno
+import os
+import signal
+
+import datasets
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from schemas import layout
+from schemas.dump_folder import open_dump
+from schemas.errors import ConflictError, DamagedError, FormatError, InputError, StoppedError
+from schemas.manifest import Capture
+from schemas.verify import verify
+from stage1_teacher import run
+from stage1_teacher.settings import DumpSettings
+from tests.dumps import make_settings
+from tests.stage1_teacher.prepared_dumps import TwinEngine, prepared_dump
+
+CAPTURE = Capture(top_k=16)
+
+
+@pytest.fixture
+def dump(monkeypatch, tmp_path):
+    """Runs a prepared dump into tmp_path/out."""
+
+    def start(prepared, out=tmp_path / "out", reports=None):
+        monkeypatch.setattr(run, "prepare", lambda settings, report: prepared)
+        settings = DumpSettings(teacher="t", corpus="c", out=str(out))
+        return run.dump(settings, reports.append if reports is not None else lambda _: None)
+
+    return start
+
+
+def rows_of(path):
+    """Every row of a dump, by id."""
+    tables = [pq.read_table(file).to_pylist() for file in sorted((path / "data").iterdir())]
+    rows = [row for table in tables for row in table]
+    assert len({row["id"] for row in rows}) == len(rows), "a sample is doubled"
+    return {row["id"]: row for row in rows}
+
+
+def test_a_dump_is_whole_and_holds_every_sample_once(dump, tmp_path):
+    reports = []
+    prepared = prepared_dump(rows=41)
+    summary = dump(prepared, reports=reports)
+    assert (summary.rows, summary.units, summary.units_done) == (41, 6, 6)
+    assert summary.truncated == 6
+    assert not summary.finished_before
+    assert verify(str(tmp_path / "out")).ok
+    assert set(rows_of(tmp_path / "out")) == {sample.id for sample in prepared.rows()}
+    assert summary.bytes == sum(f.stat().st_size for f in (tmp_path / "out/data").iterdir())
+    assert summary.tokens == sum(len(sample.input_ids) for sample in prepared.rows())
+    last = reports[-1]
+    assert (last.done, last.total, last.unit) == (41, 41, "rows")
+    assert last.figures["bytes/token"] == pytest.approx(summary.bytes_per_token)
+    assert last.figures["tokens/s"] > 0
+    assert [r.done for r in reports] == sorted(r.done for r in reports)
+
+
+def test_rows_are_in_the_corpus_order_whatever_the_engine_does(dump, tmp_path):
+    prepared = prepared_dump(rows=20, unit_size=20)
+    dump(prepared)
+    assert list(rows_of(tmp_path / "out")) == [sample.id for sample in prepared.rows()]
+
+
+def test_batching_does_not_change_a_byte_of_a_row(dump, tmp_path):
+    dump(prepared_dump(batch_tokens=64), tmp_path / "a")
+    dump(prepared_dump(batch_tokens=100_000), tmp_path / "b")
+    assert rows_of(tmp_path / "a") == rows_of(tmp_path / "b")
+
+
+def test_run_again_says_that_it_is_finished_and_starts_nothing(dump, tmp_path):
+    first = dump(prepared_dump())
+    before = {f: f.stat().st_mtime_ns for f in (tmp_path / "out").rglob("*") if f.is_file()}
+    engine = TwinEngine()
+    second = dump(prepared_dump(engine=engine))
+    assert second.finished_before
+    assert (second.units_done, engine.started) == (0, 0)
+    assert (second.identity, second.tokens) == (first.identity, first.tokens)
+    assert before == {f: f.stat().st_mtime_ns for f in (tmp_path / "out").rglob("*") if f.is_file()}
+
+
+class Crash(Exception):
+    """The engine dies."""
+
+
+@pytest.mark.parametrize("after", [0, 5, 8, 39])
+def test_an_engine_that_dies_loses_nothing_and_doubles_nothing(dump, tmp_path, after):
+    def die(seen):
+        if seen == after:
+            raise Crash
+
+    with pytest.raises(Crash):
+        dump(prepared_dump(engine=TwinEngine(before=die)))
+    assert not (tmp_path / "out" / layout.MANIFEST).exists()
+    shards = list((tmp_path / "out/data").iterdir()) if (tmp_path / "out/data").exists() else []
+    assert len(shards) == after // 8, "an attempt that failed left its shard"
+
+    engine = TwinEngine()
+    summary = dump(prepared_dump(engine=engine))
+    assert summary.units_done == 5 - after // 8
+    assert len(engine.seen) == 40 - after // 8 * 8, "committed units are computed again"
+    dump(prepared_dump(), tmp_path / "undisturbed")
+    assert rows_of(tmp_path / "out") == rows_of(tmp_path / "undisturbed")
+    assert verify(str(tmp_path / "out")).ok
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_ends_between_batches_and_says_how_to_go_on(dump, tmp_path, number):
+    engine = TwinEngine(before=lambda seen: os.kill(os.getpid(), number) if seen == 11 else None)
+    with pytest.raises(StoppedError, match="run the same command again") as caught:
+        dump(prepared_dump(engine=engine))
+    assert caught.value.exit_code == 130
+    assert len(engine.seen) == 12, "the sample at hand is finished, the next is not begun"
+    assert len(list((tmp_path / "out/data").iterdir())) == 1
+    assert dump(prepared_dump()).units_done == 4
+
+
+def test_killed_outright_and_continued(dump, tmp_path):
+    child = os.fork()
+    if child == 0:
+        die = TwinEngine(before=lambda seen: seen == 21 and os.kill(os.getpid(), signal.SIGKILL))
+        dump(prepared_dump(engine=die))
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    assert dump(prepared_dump()).units_done == 3
+    dump(prepared_dump(), tmp_path / "undisturbed")
+    assert rows_of(tmp_path / "out") == rows_of(tmp_path / "undisturbed")
+    assert verify(str(tmp_path / "out")).ok
+
+
+def test_changed_settings_are_refused_field_by_field(dump):
+    dump(prepared_dump())
+    changed = make_settings(Capture(top_k=32, tail_samples=8), rows=40)
+    with pytest.raises(ConflictError) as caught:
+        dump(prepared_dump(settings=changed))
+    text = str(caught.value)
+    for field, old, new in (("top_k", "64", "32"), ("tail_samples", "64", "8")):
+        line = next(line for line in text.splitlines() if field in line)
+        assert old in line and new in line
+    assert "temperatures" not in text
+
+
+def test_a_path_that_holds_something_else_is_refused_and_left_alone(dump, tmp_path):
+    other = tmp_path / "out"
+    other.mkdir()
+    (other / "thesis.tex").write_text("important")
+    with pytest.raises(FormatError, match=str(other)):
+        dump(prepared_dump())
+    assert [f.name for f in other.iterdir()] == ["thesis.tex"]
+    file = tmp_path / "file"
+    file.write_text("important")
+    with pytest.raises(InputError):
+        dump(prepared_dump(), file)
+    assert file.read_text() == "important"
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EACCES, errno.EROFS])
+def test_a_store_that_refuses_is_a_clear_error_and_nothing_is_half_written(
+    dump, tmp_path, monkeypatch, code
+):
+    real = os.write
+
+    def write(descriptor, data):
+        if len(data) > 4000:  # a shard, not plan.json
+            raise OSError(code, os.strerror(code))
+        return real(descriptor, data)
+
+    monkeypatch.setattr(os, "write", write)
+    with pytest.raises(InputError) as caught:
+        dump(prepared_dump())
+    assert f"{os.strerror(code)}. " in str(caught.value)
+    monkeypatch.undo()
+    assert not list((tmp_path / "out/data").iterdir())
+    assert not (tmp_path / "out" / layout.MANIFEST).exists()
+
+
+def shifted(signals):
+    """Every position's entries moved to the next position."""
+    topk = signals.topk
+    counts = np.roll(np.diff(topk.offsets), 1)
+    last = topk.offsets[-2]
+    order = np.r_[last : len(topk.ids), 0:last]
+    topk.offsets[1:] = np.cumsum(counts)
+    topk.ids[:], topk.logits[:] = topk.ids[order], topk.logits[order]
+    return signals
+
+
+def test_signals_that_slipped_are_refused(dump, tmp_path):
+    engine = TwinEngine(change=shifted)
+    with pytest.raises(DamagedError, match="alignment"):
+        dump(prepared_dump(engine=engine))
+    assert not list((tmp_path / "out/data").iterdir())
+
+
+def test_an_engine_that_forgets_a_sample_is_refused(dump):
+    class Forgetful(TwinEngine):
+        def capture(self, samples, capture, seed):
+            yield from list(super().capture(samples, capture, seed))[1:]
+
+    with pytest.raises(DamagedError, match="left sample .* incomplete"):
+        dump(prepared_dump(engine=Forgetful()))
+
+
+def test_hidden_states_stand_beside_the_signals(dump, tmp_path):
+    capture = Capture(hidden_layers=["1", "3"], hidden_codec="bf16")
+    dump(prepared_dump(capture=capture))
+    folder = open_dump(tmp_path / "out")
+    assert verify(str(tmp_path / "out")).ok
+    for shard in folder.shards:
+        rows = folder.shard_file(shard).read().to_pylist()
+        hidden = folder.hidden_file(shard).read().to_pylist()
+        assert [r["id"] for r in hidden] == [r["id"] for r in rows]
+        for row, states in zip(rows, hidden, strict=True):
+            assert len(states["hidden_3"]) == len(row["input_ids"])
+            assert np.frombuffer(states["hidden_3"][0], "<u2").tolist() == [3, 4, 5, 6, 7, 8]
+
+
+def test_load_dataset_works_on_the_folder_from_its_card_alone(dump, tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_OFFLINE", True)
+    capture = Capture(hidden_layers=["1"], hidden_codec="bf16")
+    prepared = prepared_dump(capture=capture)
+    dump(prepared)
+    cache = str(tmp_path / "cache")
+    rows = datasets.load_dataset(str(tmp_path / "out"), split="train", cache_dir=cache)
+    assert rows.num_rows == 40
+    stored = rows_of(tmp_path / "out")
+    assert all(row == stored[row["id"]] for row in rows)
+    preview = datasets.load_dataset(
+        str(tmp_path / "out"), "preview", split="train", cache_dir=cache
+    )
+    assert "top5" in preview[0]["tokens"][0]
+    hidden = datasets.load_dataset(str(tmp_path / "out"), "hidden", split="train", cache_dir=cache)
+    assert hidden.column_names == ["id", "hidden_1"]
+
+
+def test_no_file_of_a_dump_names_a_place_on_this_machine(dump, tmp_path):
+    dump(prepared_dump())
+    for file in (tmp_path / "out").rglob("*"):
+        if file.is_file():
+            assert str(tmp_path).encode() not in file.read_bytes(), file
