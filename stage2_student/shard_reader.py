@@ -1,0 +1,194 @@
+"""A row group as flat numpy arrays: only the columns that are needed, checked before any use.
+
+No Python runs per row. Shapes: R rows, P captured positions of all rows, E entries of all
+positions, L tokens of all rows.
+"""
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from schemas import layout
+from schemas.columns import temperature_column
+from schemas.dump_folder import DumpFolder
+from schemas.errors import DamagedError
+from schemas.row_group import (
+    Lists,
+    Offsets,
+    list_column,
+    nested_column,
+    positions,
+    span_column,
+)
+from schemas.value_ranges import first_problem
+from stage2_student.row_index import GroupPlace
+
+_OPEN_SHARDS = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What of a row group is read.
+
+    Attributes:
+        temperatures: the tail mass at each of these.
+        tail_sample: the tail draws too.
+        train_on: kinds of segments whose tokens are predicted; none stands for all captured ones.
+    """
+
+    temperatures: tuple[float, ...] = (1.0,)
+    tail_sample: bool = True
+    train_on: tuple[str, ...] = ()
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the columns to read."""
+        masses = [temperature_column(t).name for t in self.temperatures]
+        tail = ["tail_ids", "tail_logits"] if self.tail_sample else []
+        kinds = ["segments"] if self.train_on else []
+        kept = ["topk_ids", "topk_logits", *tail, *masses, "token_logprobs"]
+        return ["id", "source", "input_ids", *kinds, "captured", *kept]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Entries:
+    """Entries of every position: those of p are `ids[starts[p]:starts[p+1]]`, logits alike."""
+
+    starts: Offsets
+    ids: npt.NDArray[np.int32]
+    logits: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class GroupArrays:
+    """The numbers of one row group.
+
+    Attributes:
+        ids: the rows' sample ids, an Arrow array of strings.
+        sources: the same of their sources.
+        tokens: [R] lists of token ids.
+        positions: [R] lists of trained positions.
+        labels: [P] the realised next token.
+        kept: the kept entries.
+        tail: the tail sample; None when it was not wanted.
+        tail_logmass: per temperature [P].
+        token_logprobs: [P] the teacher's log-probability of the label.
+    """
+
+    ids: pa.Array
+    sources: pa.Array
+    tokens: Lists
+    positions: Lists
+    labels: npt.NDArray[np.int32]
+    kept: Entries
+    tail: Entries | None
+    tail_logmass: Mapping[float, npt.NDArray[np.float32]]
+    token_logprobs: npt.NDArray[np.float32]
+
+
+class ShardReader:
+    """Reads row groups of several dumps; keeps the shards that it used last open."""
+
+    def __init__(self, dumps: Sequence[DumpFolder], wanted: Wanted) -> None:
+        self._dumps = dumps
+        self._wanted = wanted
+        self._files: OrderedDict[tuple[int, str], Any] = OrderedDict()
+
+    def read(self, place: GroupPlace) -> GroupArrays:
+        """Reads one row group and checks every number in it.
+
+        Raises:
+            DamagedError: the shard is missing or altered, or holds what it must not; names it.
+        """
+        dump = self._dumps[place.dump]
+        with dump.reading(f"{layout.DATA}/{place.shard.name}"):
+            table = self._table(place)
+            problem = first_problem(table, dump.manifest)
+            if problem:
+                raise DamagedError(f"row group {place.group}: {problem}")
+        return group_arrays(table, self._wanted)
+
+    def _table(self, place: GroupPlace) -> pa.Table:
+        key = place.dump, place.shard.name
+        if key not in self._files:
+            self._files[key] = self._dumps[place.dump].shard_file(place.shard)
+        self._files.move_to_end(key)
+        if len(self._files) > _OPEN_SHARDS:
+            self._files.popitem(last=False)[1].close()
+        return self._files[key].read_row_group(place.group, columns=self._wanted.columns)
+
+
+def group_arrays(table: pa.Table, wanted: Wanted) -> GroupArrays:
+    """The arrays of a table that holds the wanted columns and passed the range checks."""
+    tokens = list_column(table, "input_ids")
+    captured = positions(span_column(table, "captured"))
+    arrays = GroupArrays(
+        ids=table["id"].combine_chunks(),
+        sources=table["source"].combine_chunks(),
+        tokens=tokens,
+        positions=captured,
+        labels=tokens.values[_next_tokens(tokens, captured)],
+        kept=_entries(table, "topk"),
+        tail=_entries(table, "tail") if wanted.tail_sample else None,
+        tail_logmass={t: _masses(table, t) for t in wanted.temperatures},
+        token_logprobs=list_column(table, "token_logprobs").values,
+    )
+    if not wanted.train_on:
+        return arrays
+    chosen = _tokens_of(table, wanted.train_on)[_next_tokens(tokens, captured)]
+    return _only(arrays, chosen)
+
+
+def _masses(table: pa.Table, temperature: float) -> npt.NDArray[np.float32]:
+    return list_column(table, temperature_column(temperature).name).values
+
+
+def _entries(table: pa.Table, prefix: str) -> Entries:
+    ids = nested_column(table, f"{prefix}_ids")
+    logits = nested_column(table, f"{prefix}_logits")
+    return Entries(starts=ids.inner, ids=ids.values, logits=logits.values)
+
+
+def _next_tokens(tokens: Lists, captured: Lists) -> Offsets:
+    """[P] where the token after each position stands in the tokens of all rows."""
+    starts = np.repeat(tokens.offsets[:-1], np.diff(captured.offsets))
+    places: Offsets = starts + captured.values + 1
+    return places
+
+
+def _tokens_of(table: pa.Table, kinds: Sequence[str]) -> npt.NDArray[np.bool_]:
+    """[L] whether each token is in a segment of these kinds; segments cover their row."""
+    _, starts, ends = span_column(table, "segments")
+    of_segment = pc.is_in(table["segments"].combine_chunks().values.field("kind"), pa.array(kinds))
+    lengths = ends.astype(np.int64) - starts
+    return np.repeat(of_segment.to_numpy(zero_copy_only=False), lengths)
+
+
+def _only(arrays: GroupArrays, chosen: npt.NDArray[np.bool_]) -> GroupArrays:
+    """The same with only some of the positions."""
+    counted = np.concatenate([[0], np.cumsum(chosen)])
+    captured = arrays.positions
+    return GroupArrays(
+        ids=arrays.ids,
+        sources=arrays.sources,
+        tokens=arrays.tokens,
+        positions=Lists(offsets=counted[captured.offsets], values=captured.values[chosen]),
+        labels=arrays.labels[chosen],
+        kept=_only_entries(arrays.kept, chosen),
+        tail=None if arrays.tail is None else _only_entries(arrays.tail, chosen),
+        tail_logmass={t: mass[chosen] for t, mass in arrays.tail_logmass.items()},
+        token_logprobs=arrays.token_logprobs[chosen],
+    )
+
+
+def _only_entries(entries: Entries, chosen: npt.NDArray[np.bool_]) -> Entries:
+    counts = np.diff(entries.starts)
+    inside = np.repeat(chosen, counts)
+    starts = np.concatenate([[0], np.cumsum(counts[chosen])])
+    return Entries(starts=starts, ids=entries.ids[inside], logits=entries.logits[inside])
