@@ -199,7 +199,7 @@ def test_an_engine_that_forgets_a_sample_is_refused(dump):
         def capture(self, samples, capture, seed):
             yield from list(super().capture(samples, capture, seed))[1:]
 
-    with pytest.raises(DamagedError, match="left sample .* incomplete"):
+    with pytest.raises(DamagedError, match=r"left sample .* incomplete"):
         dump(prepared_dump(engine=Forgetful()))
 
 
