@@ -1,0 +1,89 @@
+"""The learning rate over the steps, as a factor of the peak; pure arithmetic, no torch.
+
+With n steps, w of warm-up and r = min_lr_ratio, at step s (from 0):
+
+    s < w        (s + 1) / w
+    cosine       r + (1 − r) · (1 + cos πx) / 2          x = (s − w) / (n − w)
+    linear       r + (1 − r) · (1 − x)
+    constant     1
+    wsd          1, and over the last d steps r + (1 − r) · (1 − √x), x = (s − n + d) / d
+
+wsd: warm-up, stable, decay (Hu et al. 2024, arXiv:2404.06395); the shape 1 − √x of its decay is
+from Hägele et al. 2024, arXiv:2405.18392.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from schemas.errors import ConfigError
+from stage2_student.settings import Schedule, TrainSettings
+
+_DECAY_SHARE = 1 / 5
+_WARMUP_SHARE = 1 / 20
+_LONGEST_WARMUP = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LearningRate:
+    """A schedule; called with a step it gives the factor of the peak learning rate.
+
+    Attributes:
+        schedule: its shape after warm-up.
+        steps: n, of the whole training.
+        warmup: w.
+        decay: d; used by wsd only.
+        floor: r.
+    """
+
+    schedule: Schedule
+    steps: int
+    warmup: int
+    decay: int
+    floor: float
+
+    def __call__(self, step: int) -> float:
+        """The factor at a step from 0; after the last step that of the last."""
+        if step < self.warmup:
+            return (step + 1) / self.warmup
+        rest = max(1, self.steps - self.warmup)
+        start, length = (self.steps - self.decay, self.decay) if self._wsd else (self.warmup, rest)
+        progress = min(1.0, max(0.0, (step - start) / max(1, length)))
+        return self.floor + (1 - self.floor) * _SHAPES[self.schedule](progress)
+
+    @property
+    def _wsd(self) -> bool:
+        return self.schedule == "wsd"
+
+
+_SHAPES: dict[Schedule, Callable[[float], float]] = {
+    "cosine": lambda x: (1 + math.cos(math.pi * x)) / 2,
+    "linear": lambda x: 1 - x,
+    "constant": lambda x: 1.0,
+    "wsd": lambda x: 1 - math.sqrt(x),
+}
+
+
+def learning_rate(settings: TrainSettings, steps: int) -> LearningRate:
+    """The schedule of a training of `steps` steps.
+
+    Raises:
+        ConfigError: warm-up and decay are longer than the training.
+    """
+    warmup = settings.warmup_steps
+    if warmup is None:
+        warmup = min(_LONGEST_WARMUP, math.ceil(_WARMUP_SHARE * steps))
+    needed = warmup + (settings.decay_steps or 0)
+    if needed > steps:
+        raise ConfigError(
+            f"warm-up and decay need {needed} steps and the training has {steps}. Give fewer "
+            "--warmup-steps, or more --steps or --epochs."
+        )
+    decay = settings.decay_steps or math.ceil(_DECAY_SHARE * steps)
+    return LearningRate(
+        schedule=settings.schedule,
+        steps=steps,
+        warmup=warmup,
+        decay=min(decay, steps - warmup),
+        floor=settings.min_lr_ratio,
+    )

@@ -1,0 +1,194 @@
+"""Everything a user can say to `potstill train`: one pydantic model, no torch.
+
+The command line, the YAML keys, the environment variables and their documentation are generated
+from the fields below, so a field's name is the word that users type.
+"""
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from schemas.errors import ConfigError
+
+Schedule = Literal["cosine", "wsd", "linear", "constant"]
+
+
+class TrainSettings(BaseModel):
+    """What to train, from which dumps, how long, and where to."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+
+    dump: list[str] = Field(
+        min_length=1,
+        description="Dumps to train from: folders, fsspec URLs or quoted patterns with *. Several "
+        "are read as one.",
+    )
+    student: str | None = Field(
+        None, min_length=1, description="The student to start from: a model folder or a hub name."
+    )
+    student_layers: list[int] = Field(
+        [],
+        description="Keep only these layers of --student, counted from 0: a smaller student carved "
+        "out of a checkpoint.",
+    )
+    student_config: str | None = Field(
+        None,
+        min_length=1,
+        description="A student from scratch: the config.json of any causal language model, or a "
+        "YAML file with the fields that matter (model_type, hidden_size, …).",
+    )
+    out: str = Field(min_length=1, description="The student's folder.")
+    resume: bool = Field(
+        False,
+        description="Go on from the last checkpoint in --out; without one, begin. Figures and "
+        "weights become those of a run that was never interrupted.",
+    )
+
+    loss: str = Field("fkl", description="What compares student and teacher: fkl or ce.")
+    temperature: float = Field(
+        1.0, gt=0, description="Softens both models; the dump must hold it (dump --temperatures)."
+    )
+    tail: Literal["sample", "bucket", "none", "renormalise"] = Field(
+        "sample",
+        description="What becomes of the teacher's probability outside the kept entries.",
+    )
+    ce_weight: float = Field(
+        0.0, ge=0, le=1, description="Share of cross-entropy on the realised tokens in the loss."
+    )
+    train_on: list[str] = Field(
+        [],
+        description="Kinds of segments that are trained on, such as response; default: every "
+        "captured position.",
+    )
+
+    steps: int | None = Field(None, ge=1, description="Optimizer steps. Default: --epochs.")
+    epochs: int | None = Field(
+        None, ge=1, description="Passes over the dumps, instead of --steps. Default: 1."
+    )
+    batch_size: int = Field(8, ge=1, description="Rows of a forward pass, per device.")
+    max_length: int | None = Field(
+        None, ge=2, description="Tokens of a row. Default: the longest sequence of the dumps."
+    )
+    grad_accumulation: int = Field(1, ge=1, description="Forward passes per optimizer step.")
+    packing: bool = Field(
+        True,
+        description="Several documents in a row; none sees another. Off: one each, padded.",
+    )
+    holdout: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Share of the documents that is never trained on; the evaluation uses these.",
+    )
+
+    learning_rate: float = Field(3e-4, gt=0, description="Peak learning rate of AdamW.")
+    schedule: Schedule = Field("cosine", description="How the learning rate goes after warm-up.")
+    warmup_steps: int | None = Field(
+        None,
+        ge=0,
+        description="Steps over which the learning rate rises. Default: a twentieth, at most 100.",
+    )
+    decay_steps: int | None = Field(
+        None, ge=1, description="wsd only: steps of the decay at the end. Default: a fifth of all."
+    )
+    min_lr_ratio: float = Field(
+        0.1, ge=0, le=1, description="Learning rate at the end, as a share of the peak."
+    )
+    weight_decay: float = Field(
+        0.1, ge=0, description="Of AdamW, on matrices; not on biases and norms."
+    )
+    betas: list[float] = Field([0.9, 0.95], description="AdamW's two decay rates.")
+    max_grad_norm: float = Field(1.0, ge=0, description="Gradients are clipped to it; 0: never.")
+
+    dtype: Literal["float32", "bfloat16"] = Field(
+        "float32",
+        description="bfloat16: products in bfloat16, master weights and sums in float32; the "
+        "finished student is then stored in bfloat16.",
+    )
+    gradient_checkpointing: bool = Field(
+        False, description="Recompute activations in the backward pass: less memory, more time."
+    )
+    parallel: Literal["ddp", "fsdp"] = Field(
+        "ddp",
+        description="How several processes (torchrun) share the work: a copy of the student each, "
+        "or a shard of it.",
+    )
+    seed: int = Field(0, ge=0, description="Of data order, initial weights and dropout.")
+
+    save_steps: int = Field(200, ge=0, description="Steps between checkpoints; 0: none.")
+    keep_checkpoints: int = Field(2, ge=1, description="Checkpoints kept, the newest ones.")
+    log_steps: int = Field(10, ge=1, description="Steps between two lines of train_log.jsonl.")
+    report_to: list[str] = Field(
+        [], description="Also log to these trackers, such as tensorboard. Default: none."
+    )
+    expect_dump: list[str] = Field(
+        [],
+        description="Identities (sha256:…) that the dumps must have, in their order; otherwise the "
+        "training refuses to begin.",
+    )
+    dump_chat_template: bool = Field(
+        False,
+        description="A student from scratch takes the chat template of the dump, which is a "
+        "program in a file from elsewhere. Off unless you read it.",
+    )
+    trust_remote_code: bool = Field(
+        False, description="Run Python code that comes with the student. Off unless you read it."
+    )
+
+    @field_validator("betas")
+    @classmethod
+    def _two_rates(cls, betas: list[float]) -> list[float]:
+        if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+            raise ConfigError(
+                f"betas are two numbers from 0 to below 1; found {betas}. "
+                "Give for example --betas 0.9,0.95."
+            )
+        return betas
+
+    @field_validator("student_layers")
+    @classmethod
+    def _ascending(cls, layers: list[int]) -> list[int]:
+        if layers != sorted(set(layers)) or any(layer < 0 for layer in layers):
+            raise ConfigError(
+                f"student_layers are different layer numbers from 0, ascending; found {layers}. "
+                "Give for example --student-layers 0,6,12."
+            )
+        return layers
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        self._check_student()
+        if self.steps is not None and self.epochs is not None:
+            raise ConfigError(
+                f"the length of the training is given twice: steps {self.steps} and epochs "
+                f"{self.epochs}. Leave one of them out."
+            )
+        if self.decay_steps is not None and self.schedule != "wsd":
+            raise ConfigError(
+                f"decay_steps belongs to the schedule wsd; found it with {self.schedule}. Give "
+                "--schedule wsd, or leave it out."
+            )
+        self._check_schedule()
+        return self
+
+    def _check_student(self) -> None:
+        if (self.student is None) == (self.student_config is None):
+            found = "neither" if self.student is None else "both"
+            raise ConfigError(
+                f"a student starts from a checkpoint or from scratch; found {found}. Give "
+                "--student (a folder or a hub name) or --student-config (a file)."
+            )
+        if self.student_layers and self.student is None:
+            raise ConfigError(
+                "student_layers are layers of a checkpoint; found them with student_config. Give "
+                "the checkpoint with --student, or set num_hidden_layers in the configuration."
+            )
+
+    def _check_schedule(self) -> None:
+        """What can be known before the dumps' size is."""
+        given = (self.warmup_steps or 0) + (self.decay_steps or 0)
+        if self.steps is not None and given > self.steps:
+            raise ConfigError(
+                f"warmup_steps {self.warmup_steps or 0} and decay_steps {self.decay_steps or 0} do "
+                f"not fit into {self.steps} steps. Give fewer, or more --steps."
+            )
