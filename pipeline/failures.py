@@ -8,13 +8,13 @@ from typing import Any
 
 import click
 
+from pipeline.program import ISSUES
 from schemas.errors import PotstillError
 
 OURS = 70
 """Exit status of a bug of ours (EX_SOFTWARE)."""
 
 INTERRUPTED = 130
-ISSUES = "https://github.com/potstill/potstill/issues"
 
 
 def exit_code(work: Callable[[], Any], argv: Sequence[str]) -> int:
