@@ -3,6 +3,7 @@
 Shapes: R rows of the index.
 """
 
+import threading
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,3 +76,21 @@ def plan_epoch(index: RowIndex, settings: OrderSettings, epoch: int) -> EpochPla
         tokens=int(lengths.sum()),
         max_length=settings.max_length,
     )
+
+
+class EpochPlans:
+    """The plans of an index, each made once; the last two are kept. For several threads."""
+
+    def __init__(self, index: RowIndex, settings: OrderSettings) -> None:
+        self._index = index
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._made: dict[int, EpochPlan] = {}
+
+    def of(self, epoch: int) -> EpochPlan:
+        """The plan of one epoch (from 0)."""
+        with self._lock:
+            if epoch not in self._made:
+                self._made = dict(list(self._made.items())[-1:])
+                self._made[epoch] = plan_epoch(self._index, self._settings, epoch)
+            return self._made[epoch]

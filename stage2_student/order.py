@@ -43,7 +43,8 @@ def shuffled_rows(group_R: Ints, groups: int, seed: int, epoch: int) -> Ints:
     rank_of_group = np.empty(groups, np.int64)
     rank_of_group[np.argsort(keys(groups, seed, epoch, 0), kind="stable")] = np.arange(groups)
     inside = keys(len(group_R), seed, epoch, 1)
-    return np.lexsort((inside, rank_of_group[group_R])).astype(np.int64)
+    order_R: Ints = np.lexsort((inside, rank_of_group[group_R]))
+    return order_R
 
 
 class StepOrder:
@@ -72,9 +73,13 @@ class StepOrder:
         count = min(self.span_steps * self.rows_per_step, self.packs - first)
         return first + self._of_span(count, inside)
 
+    def span_start(self, step: int) -> int:
+        """The first step of the span that a step is in."""
+        return step // self.span_steps * self.span_steps
+
     def span_end(self, step: int) -> int:
-        """The first step after the span that a step is in."""
-        return min(self.steps, (step // self.span_steps + 1) * self.span_steps)
+        """The first step after it."""
+        return min(self.steps, self.span_start(step) + self.span_steps)
 
     def _of_span(self, count: int, step: int) -> Ints:
         """Slot i of the steps owns the i-th run of consecutive packs, one pack for each step."""
@@ -91,7 +96,7 @@ class StepOrder:
         )
 
     def _inside_run(self, length: int, step: int) -> int:
-        """The step-th pack of a run that is read in lanes: the first of each lane, then the seconds."""
+        """The step-th pack of a run in lanes: the first of every lane, then the second of each."""
         lanes = min(self._lanes_per_slot, length)
         deep, rest = divmod(length, lanes)  # the first `rest` lanes have one pack more
         depth, lane = divmod(step, lanes)

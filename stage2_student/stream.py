@@ -1,14 +1,24 @@
 """Batches of one rank out of dumps: shuffled, packed, resumable at any step with any ranks."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
 from schemas.dump_folder import DumpFolder
+from schemas.errors import ConfigError, MismatchError
 from schemas.progress import Report, ignore
 from stage2_student.batch import Batch
-from stage2_student.epoch_plan import EpochPlan
+from stage2_student.batch_maker import BatchMaker, Reading
+from stage2_student.dump_agreement import check_agreement, common_temperatures
+from stage2_student.epoch_plan import EpochPlan, EpochPlans, OrderSettings
+from stage2_student.read_ahead import read_ahead
+from stage2_student.row_index import RowIndex, read_index
+from stage2_student.shard_reader import Wanted
 from stage2_student.split import Part
+
+AHEAD = 4
+"""Batches made in advance."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,40 +65,152 @@ def open_stream(
     place: Place | None = None,
     report: Report = ignore,
 ) -> "Stream":
-    """Opens a stream at the start of epoch 0; reads an index of all rows first."""
-    raise NotImplementedError
+    """Opens a stream at the start of epoch 0; reads an index of all rows first.
+
+    Args:
+        dumps: what to read; several are read as one.
+        settings: what of it, in which order.
+        place: whose share; by default all of it.
+        report: told of the progress of the index.
+
+    Raises:
+        MismatchError: the dumps differ in teacher, tokenizer, capture policy or codec.
+        ConfigError: a sequence is longer than `max_length`, a temperature is not in the dumps.
+        InputError: nothing is left to read.
+        DamagedError: a shard cannot be read.
+    """
+    check_agreement(dumps)
+    _check_temperatures(dumps, settings)
+    index = read_index(dumps, settings.part, settings.held_out, report)
+    return Stream(dumps, index, settings, place or Place())
+
+
+def _check_temperatures(dumps: Sequence[DumpFolder], settings: StreamSettings) -> None:
+    held = common_temperatures(dumps)
+    missing = [t for t in settings.temperatures if t not in held]
+    if missing:
+        raise ConfigError(
+            f"temperature {missing[0]:g} is not in the dump, which holds "
+            f"{', '.join(f'{t:g}' for t in held)}. Take one of these, or dump again with "
+            f"--temperatures."
+        )
 
 
 class Stream:
-    """Endless batches, epoch after epoch; each step gives `place.micro_batches` of them."""
+    """Endless batches, epoch after epoch; each step gives `place.micro_batches` of them.
 
-    max_length: int
-    rows: int
+    Attributes:
+        index: the rows that are read.
+        max_length: tokens of a packed row.
+    """
+
+    def __init__(
+        self,
+        dumps: Sequence[DumpFolder],
+        index: RowIndex,
+        settings: StreamSettings,
+        place: Place,
+    ) -> None:
+        self.index = index
+        self.max_length = settings.max_length or index.longest
+        self._dumps = dumps
+        self._settings = settings
+        self._place = place
+        self._epoch = 0
+        self._step = 0
+        self._plans = EpochPlans(index, self._order_settings())
+        self._plans.of(0)  # says at once when a sequence does not fit
+        self._maker = BatchMaker(dumps, index, self._plans, self._reading())
+
+    def plan(self, epoch: int) -> EpochPlan:
+        """The plan of an epoch (from 0): `.steps`, `.tokens`, `.fill`."""
+        return self._plans.of(epoch)
 
     def __iter__(self) -> Iterator[Batch]:
         """From the current step on, without end; a background thread reads ahead."""
-        raise NotImplementedError
+        with closing(read_ahead(self._endless(self._epoch, self._step), AHEAD)) as batches:
+            for given, batch in enumerate(batches, 1):
+                if given % self._place.micro_batches == 0:
+                    self._step += 1
+                    self._carry()
+                yield batch
 
-    def epoch_batches(self, epoch: int) -> Iterator[Batch]:
+    def epoch_batches(self, epoch: int = 0) -> Iterator[Batch]:
         """The batches of one epoch, from its start; does not touch the current step."""
-        raise NotImplementedError
-
-    def plan(self, epoch: int) -> EpochPlan:
-        """The plan of an epoch: `.steps`, `.tokens`, `.fill`."""
-        raise NotImplementedError
+        yield from read_ahead(self._maker.batches(epoch, 0), AHEAD)
 
     def seek(self, step: int) -> None:
         """Goes to an absolute step (over all epochs), as if that many steps had been read."""
-        raise NotImplementedError
+        self._epoch, self._step = 0, step
+        self._carry()
 
-    def state_dict(self, step: int | None = None) -> dict[str, Any]:
-        """JSON-able state after `step` steps; by default those that were wholly given out."""
-        raise NotImplementedError
+    def state_dict(self) -> dict[str, Any]:
+        """JSON-able: the steps whose batches were all given out, and what decides the order."""
+        return {"epoch": self._epoch, "step": self._step, **self._identity()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continues where a state was taken, also with other ranks and micro-batches.
 
         Raises:
-            MismatchError: other dumps or an other order; every differing field is shown.
+            MismatchError: other dumps or another order; every differing field is shown.
         """
-        raise NotImplementedError
+        here = self._identity()
+        lines = [
+            f"\n  {name}: {state.get(name)!r} there, {value!r} here"
+            for name, value in here.items()
+            if state.get(name) != value
+        ]
+        if lines:
+            raise MismatchError(
+                "the data cannot be continued where it stopped, since its order has changed:"
+                + "".join(lines)
+                + "\nGive the values of the first run, or start anew in another folder."
+            )
+        self._epoch, self._step = int(state["epoch"]), int(state["step"])
+
+    def _order_settings(self) -> OrderSettings:
+        settings = self._settings
+        return OrderSettings(
+            rows_per_step=settings.rows_per_step,
+            max_length=self.max_length,
+            packing=settings.packing,
+            shuffle=settings.shuffle,
+            seed=settings.seed,
+        )
+
+    def _reading(self) -> Reading:
+        settings, place = self._settings, self._place
+        first = place.rank * place.micro_batches
+        return Reading(
+            parts=range(first, first + place.micro_batches),
+            of_parts=place.world_size * place.micro_batches,
+            length=self.max_length if settings.packing else None,
+            wanted=Wanted(
+                temperatures=settings.temperatures,
+                tail_sample=settings.tail_sample,
+                train_on=settings.train_on,
+            ),
+        )
+
+    def _identity(self) -> dict[str, Any]:
+        settings = self._settings
+        return {
+            "dumps": [dump.manifest.identity for dump in self._dumps],
+            "rows_per_step": settings.rows_per_step,
+            "max_length": self.max_length,
+            "packing": settings.packing,
+            "shuffle": settings.shuffle,
+            "seed": settings.seed,
+            "part": settings.part,
+            "held_out": settings.held_out,
+        }
+
+    def _carry(self) -> None:
+        """From a step beyond the end of its epoch into a later one."""
+        while self._step >= (steps := self.plan(self._epoch).steps):
+            self._epoch, self._step = self._epoch + 1, self._step - steps
+
+    def _endless(self, epoch: int, step: int) -> Iterator[Batch]:
+        while True:
+            yield from self._maker.batches(epoch, step)
+            epoch, step = epoch + 1, 0
