@@ -1,5 +1,7 @@
 """The plan of a dump: made by whoever is first, kept to by everybody else."""
 
+import errno
+import os
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +11,8 @@ from schemas.differences import differences
 from schemas.errors import ConflictError, FormatError
 from schemas.manifest import Manifest, Settings, plan_identity, settings_of
 from schemas.plan import Plan, RowRange, StoreClass
-from schemas.storage import Store, create_settled
+from schemas.storage import Store, create_settled, explained
+from schemas.storage_posix import PosixStore
 from schemas.store_probe import probe_store
 from schemas.strict_json import json_bytes, parse_model
 
@@ -42,6 +45,39 @@ def agree_on_plan(
     _check_settings(settings, plan.settings, path)
     _check_units(units, plan.units, path)
     return plan
+
+
+def check_place(path: str | Path, settings: Settings | None = None) -> None:
+    """Checks that a dump may be made or continued at `path`; creates nothing.
+
+    Args:
+        path: a local folder, which need not exist.
+        settings: compared with those of the dump there, when there is one.
+
+    Raises:
+        ConflictError: the dump there has other settings.
+        FormatError: the folder holds something else.
+        InputError: it is a file, or may not be written to.
+    """
+    store = PosixStore(path)
+    with explained(path):
+        manifest, plan = store.read(layout.MANIFEST), store.read(layout.PLAN)
+        if manifest is None and plan is None:
+            _check_empty(store, path)
+            _check_writable(Path(path))
+    if settings is None:
+        return
+    if manifest is not None:
+        complete = parse_model(Manifest, manifest, f"{path}/{layout.MANIFEST}")
+        _check_settings(settings, settings_of(complete), path)
+    elif plan is not None:
+        _check_settings(settings, parse_model(Plan, plan, f"{path}/{layout.PLAN}").settings, path)
+
+
+def _check_writable(path: Path) -> None:
+    place = next(p for p in (path.absolute(), *path.absolute().parents) if p.exists())
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(place))
 
 
 def _plan(

@@ -115,7 +115,9 @@ class DumpSettings(BaseModel):
         None, description="System message put before prompts and conversations that have none."
     )
     chat_template: str | None = Field(
-        None, description="File with a chat template to use instead of the teacher's own."
+        None,
+        description="File with a chat template to use instead of the teacher's own; `none` for "
+        "prompts and responses as plain text.",
     )
     capture_roles: list[str] = Field(
         ["assistant"], description="Roles of a conversation whose tokens carry signals."
@@ -130,6 +132,16 @@ class DumpSettings(BaseModel):
     corpus_license: str | None = Field(
         None, description="The corpus's licence. Default: `unknown`."
     )
+
+    @field_validator("out")
+    @classmethod
+    def _local(cls, out: str) -> str:
+        if "://" in out:
+            raise ConfigError(
+                f"a dump is written into a local folder; found {out}. Give a folder, and copy the "
+                "finished dump where it shall be."
+            )
+        return out
 
     @field_validator("temperatures")
     @classmethod

@@ -9,7 +9,7 @@ from stage1_teacher.settings import DumpSettings
 
 
 def settings(**given):
-    return DumpSettings(teacher="t", corpus="c", out="o", **given)
+    return DumpSettings(**({"teacher": "t", "corpus": "c", "out": "o"} | given))
 
 
 @pytest.mark.parametrize(
@@ -43,6 +43,7 @@ def test_the_rest_of_the_policy():
     [
         ({"temperatures": [0.0]}, "found 0", "--temperatures 1,2"),
         ({"hidden_layers": ["ten"]}, "'ten'", "--hidden-layers 10,20"),
+        ({"out": "s3://bucket/dump"}, "s3://bucket/dump", "Give a folder"),
         ({"text_column": "a", "messages_column": "b"}, "text_column and messages_column", "one of"),
         ({"text_column": "a", "response_column": "b"}, "text_column", "Leave one"),
         ({"max_length": 8, "window_overlap": 7}, "found 7 with max_length 8", "at most 6"),
