@@ -70,9 +70,9 @@ def _kept_sums(topk: Ragged, temperatures: Sequence[float]) -> Doubles:
 
 def _log_shares(tails: Doubles, kept: Doubles) -> Floats:
     """log(tail / (tail + kept)), through whichever of the two is smaller."""
-    totals = tails + kept
-    small = np.log(np.maximum(tails / totals, _FLOOR))
-    return np.where(tails > kept, np.log1p(-kept / totals), small).astype(np.float32)
+    smaller = np.minimum(tails, kept) / (tails + kept)
+    logs = np.where(tails > kept, np.log1p(-smaller), np.log(np.maximum(smaller, _FLOOR)))
+    return logs.astype(np.float32)
 
 
 def _joined(parts: Sequence[Signals], temperatures: int) -> Signals:

@@ -34,7 +34,7 @@ class TransformersEngine:
         self._reduction: tuple[Capture, Reduction] | None = None
 
     def info(self) -> EngineInfo:
-        """transformers' version, and torch's: the numbers are theirs."""
+        """The versions of transformers and torch: the numbers are theirs."""
         torch_version = torch.__version__.split("+")[0]
         return EngineInfo(
             name="transformers", version=version("transformers"), settings={"torch": torch_version}

@@ -65,9 +65,8 @@ def model_license(folder: Path) -> str | None:
     from huggingface_hub import ModelCard
 
     data = ModelCard(card.read_text(errors="replace"), ignore_metadata_errors=True).data
-    if data.license in (None, "other"):
-        return data.get("license_name") or data.license
-    return str(data.license)
+    name = data.get("license_name") if data.license == "other" else data.license
+    return str(name) if name else None
 
 
 def _is_file(path: Path) -> str:
