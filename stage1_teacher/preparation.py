@@ -1,16 +1,29 @@
-"""Everything that is known before the teacher runs: checked settings, rows, units, tokenizer."""
+"""Everything that is known before the teacher runs: checked settings, rows, units, tokenizer.
 
+The checks come in the order of their cost: the options, the folder, the teacher's configuration and
+tokenizer, one pass over the corpus, and last the hash of the teacher's weights.
+"""
+
+import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from schemas.manifest import Settings
+from schemas.errors import ConfigError
+from schemas.manifest import Corpus as CorpusInfo
+from schemas.manifest import Limits, Settings
 from schemas.plan import RowRange
-from schemas.progress import Report
-from stage1_teacher.engine import Engine
+from schemas.progress import Progress, Report
+from stage1_teacher.commit_plan import check_place
+from stage1_teacher.corpus import Corpus, count_corpus, open_corpus
+from stage1_teacher.corpus_rows import Columns, CorpusRow
+from stage1_teacher.engine import ENGINES, Engine, EngineSettings
 from stage1_teacher.preview_shard import Decoder
+from stage1_teacher.prompts import Renderer
 from stage1_teacher.samples import Sample
 from stage1_teacher.settings import DumpSettings
+from stage1_teacher.teacher import TeacherFacts, teacher_facts
+from stage1_teacher.tokenizer import TeacherTokenizer, load_tokenizer
+from stage1_teacher.units import unit_ranges
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,8 +53,8 @@ class Prepared:
 
     settings: Settings
     units: list[RowRange]
-    rows: Callable[[], Iterator[Any]]
-    render: Callable[[Sequence[Any]], Rendered]
+    rows: Callable[[], Iterator[CorpusRow]]
+    render: Callable[[Sequence[CorpusRow]], Rendered]
     engine: Engine
     hidden_size: int
     batch_tokens: int
@@ -49,6 +62,151 @@ class Prepared:
     decoder: Decoder
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Where samples come from: what a preview of them needs, nothing of it read yet.
+
+    Attributes:
+        facts: the teacher as its configuration tells.
+        tokenizer: the teacher's.
+        corpus: found, its rows unread.
+        limits: how rows become sequences.
+    """
+
+    facts: TeacherFacts
+    tokenizer: TeacherTokenizer
+    corpus: Corpus
+    limits: Limits
+
+
+def open_source(settings: DumpSettings) -> Source:
+    """Finds teacher, tokenizer and corpus; checks the options against them.
+
+    Raises:
+        InputError: one of them is missing or wrong, or an option does not fit the teacher.
+    """
+    corpus = _corpus(settings)
+    facts = teacher_facts(settings.teacher, settings.revision, settings.trust_remote_code)
+    _check_layers(settings.hidden_layers, facts)
+    limits = settings.limits(facts.context, facts.head_size)
+    tokenizer = load_tokenizer(
+        facts.folder,
+        trust_remote_code=settings.trust_remote_code,
+        chat_template=settings.chat_template,
+    )
+    return Source(facts=facts, tokenizer=tokenizer, corpus=corpus, limits=limits)
+
+
 def prepare(settings: DumpSettings, report: Report) -> Prepared:
-    """Makes every check that needs no teacher in memory."""
-    raise NotImplementedError
+    """Makes every check that needs no teacher in memory; reads the corpus once.
+
+    Raises:
+        InputError: teacher, corpus, an option or the dump's place is wrong.
+        ConflictError: the dump at `out` has other settings.
+    """
+    engine = _engine(settings)
+    check_place(settings.out)
+    source = open_source(settings)
+    render = row_renderer(settings, source)
+    plan = _plan_settings(settings, source, engine, report)
+    check_place(settings.out, plan)
+    return Prepared(
+        settings=plan,
+        units=unit_ranges(plan.corpus.rows, settings.unit_size),
+        rows=source.corpus.rows,
+        render=render,
+        engine=engine,
+        hidden_size=source.facts.hidden_size,
+        batch_tokens=settings.batch_tokens,
+        tokenizer_files=source.tokenizer.files(),
+        decoder=source.tokenizer,
+    )
+
+
+def row_renderer(
+    settings: DumpSettings, source: Source
+) -> Callable[[Sequence[CorpusRow]], Rendered]:
+    """The function that makes samples of consecutive rows.
+
+    Raises:
+        ConfigError: a system prompt for a teacher without a chat template.
+    """
+    one = Renderer(source.tokenizer, source.limits, settings.system_prompt)
+
+    def render(rows: Sequence[CorpusRow]) -> Rendered:
+        found = [one.render(row) for row in rows]
+        return Rendered(
+            samples=[sample for row in found for sample in row.samples],
+            skipped=sum(bool(row.skipped) for row in found),
+            truncated=sum(row.cut for row in found),
+        )
+
+    return render
+
+
+def _plan_settings(
+    settings: DumpSettings, source: Source, engine: Engine, report: Report
+) -> Settings:
+    count = count_corpus(source.corpus, report)
+    report(Progress(stage="check teacher", message=f"hashing the weights of {source.facts.name}"))
+    return Settings(
+        teacher=source.facts.manifest(
+            settings.dtype, settings.teacher_license, settings.output_terms
+        ),
+        engine=engine.info(),
+        tokenizer=source.tokenizer.manifest(source.facts.head_size),
+        corpus=CorpusInfo(
+            name=source.corpus.name,
+            fingerprint=count.fingerprint,
+            rows=count.rows,
+            license=settings.corpus_license or "unknown",
+            columns=source.corpus.columns.given,
+            prompt_template=settings.system_prompt,
+        ),
+        capture=settings.capture(),
+        limits=source.limits,
+    )
+
+
+def _engine(settings: DumpSettings) -> Engine:
+    if settings.engine not in ENGINES:
+        close = difflib.get_close_matches(settings.engine, ENGINES, n=1)
+        advice = f"Did you mean {close[0]}?" if close else f"Give one of {', '.join(ENGINES)}."
+        raise ConfigError(f"no engine {settings.engine!r}. {advice}")
+    return ENGINES[settings.engine](
+        EngineSettings(
+            model=settings.teacher,
+            revision=settings.revision,
+            dtype=settings.dtype,
+            device=settings.device,
+            batch_tokens=settings.batch_tokens,
+            trust_remote_code=settings.trust_remote_code,
+        )
+    )
+
+
+def _corpus(settings: DumpSettings) -> Corpus:
+    columns = Columns(
+        text=settings.text_column,
+        prompt=settings.prompt_column,
+        response=settings.response_column,
+        messages=settings.messages_column,
+        id=settings.id_column,
+        source=settings.source_column,
+    )
+    return open_corpus(
+        settings.corpus,
+        columns,
+        subset=settings.subset,
+        split=settings.split,
+        limit=settings.limit,
+    )
+
+
+def _check_layers(layers: Sequence[str], facts: TeacherFacts) -> None:
+    beyond = [layer for layer in layers if int(layer) > facts.layers]
+    if beyond:
+        raise ConfigError(
+            f"hidden layer {beyond[0]} is beyond the teacher, whose states are 0 (embeddings) to "
+            f"{facts.layers}. Give --hidden-layers within that."
+        )
