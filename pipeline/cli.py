@@ -4,13 +4,16 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich_click import RichGroup
 from rich_click.rich_panel import RichCommandPanel
 
 from pipeline.failures import exit_code
+
+if TYPE_CHECKING:
+    from pipeline.command import Spec
 
 COMMANDS = {
     "quickstart": "The first ten minutes: a real teacher, dumped, distilled, reported on.",
@@ -25,7 +28,7 @@ COMMANDS = {
     "schema": "JSON Schema of a command's settings or of a dump's manifest.",
     "doctor": "What this machine has, and what to do about what it lacks.",
 }
-"""Every command and what it does; the code of `x-y` is the object `command` of cli_x_y.py."""
+"""Every command and what it does; `x-y` is the object SPEC of cli_x_y.py."""
 
 PANELS = {
     "Two stages and what is between them": ("quickstart", "dump", "verify", "inspect", "train"),
@@ -73,10 +76,15 @@ class LazyGroup(RichGroup):  # type: ignore[misc]  # rich_click's types are left
 
 def load(name: str) -> click.Command:
     """Imports one command."""
-    command: click.Command = importlib.import_module(
-        f"pipeline.cli_{name.replace('-', '_')}"
-    ).command
-    return command
+    from pipeline.command import click_command
+
+    return click_command(spec_of(name))
+
+
+def spec_of(name: str) -> "Spec":
+    """A command as data."""
+    spec: Spec = importlib.import_module(f"pipeline.cli_{name.replace('-', '_')}").SPEC
+    return spec
 
 
 @click.group(

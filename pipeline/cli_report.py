@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipeline.command import Call, Spec, click_command
+from pipeline.command import Call, Spec
 
 
 class ReportSettings(BaseModel):
@@ -60,4 +60,3 @@ SPEC = Spec(
         ),
     ),
 )
-command = click_command(SPEC)

@@ -4,7 +4,7 @@ from dataclasses import asdict
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipeline.command import Call, Spec, click_command
+from pipeline.command import Call, Spec
 
 
 class VerifySettings(BaseModel):
@@ -60,4 +60,3 @@ SPEC = Spec(
     positional="dump",
     run=run,
 )
-command = click_command(SPEC)

@@ -51,6 +51,7 @@ class Spec:
         positional: the field that is given without a flag.
         switches: options that are no settings and so have no YAML key.
         long: whether --json means lines with launch, status and done.
+        file_by_name: whether a word that ends in .yaml is the file of settings.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Spec:
     positional: str | None = None
     switches: tuple[click.Option, ...] = field(default=())
     long: bool = False
+    file_by_name: bool = True
 
 
 def click_command(spec: Spec) -> click.Command:
@@ -124,7 +126,7 @@ def _split(
     words: Sequence[str], config: str | None, spec: Spec
 ) -> tuple[dict[str, Any], Path | None]:
     """Words without a flag: the YAML file, and the positional setting."""
-    files = [word for word in words if word.endswith((".yaml", ".yml"))]
+    files = [word for word in words if spec.file_by_name and word.endswith((".yaml", ".yml"))]
     others = [word for word in words if word not in files]
     if config is not None:
         files.append(config)
@@ -165,7 +167,8 @@ def _help(spec: Spec) -> str:
 
 def _words(spec: Spec) -> click.Argument:
     position = f"[{spec.positional.upper()}] " if spec.positional else ""
-    return click.Argument(["words"], nargs=-1, metavar=f"{position}[FILE.yaml]")
+    file = "[FILE.yaml]" if spec.file_by_name else ""
+    return click.Argument(["words"], nargs=-1, metavar=f"{position}{file}")
 
 
 def _everywhere() -> list[click.Option]:

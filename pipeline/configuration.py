@@ -74,6 +74,26 @@ def validated(model: type[Model], values: Mapping[str, Value], command: str) -> 
         raise ConfigError("\n".join([*lines, hint])) from error
 
 
+def from_keywords(model: type[Model], given: Mapping[str, Any], command: str) -> Model:
+    """Settings from Python, checked and explained like those from the command line.
+
+    Raises:
+        ConfigError: a name is unknown, or a value is missing or wrong.
+    """
+    for name in given:
+        if name not in model.model_fields:
+            near = nearest(name, model.model_fields) or " Remove it."
+            raise ConfigError(f"{command}() has no argument {name!r}.{near}")
+    values = {n: Value(value=_path_as_text(v), origin="argument") for n, v in given.items()}
+    return validated(model, values, command)
+
+
+def _path_as_text(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_path_as_text(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
+
+
 def origins(settings: BaseModel, values: Mapping[str, Value]) -> dict[str, Value]:
     """Every setting as it will be used, and where it came from."""
     used = settings.model_dump(mode="json")

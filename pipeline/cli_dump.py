@@ -1,0 +1,134 @@
+"""`potstill dump`: stage one."""
+
+import shlex
+from dataclasses import asdict
+
+import click
+
+from pipeline.command import Call, Spec
+from stage1_teacher.settings import DumpSettings
+
+PANELS = {
+    "What is dumped": ("teacher", "corpus", "out", "limit"),
+    "The teacher": (
+        *("engine", "dtype", "device", "batch_tokens", "revision"),
+        *("trust_remote_code", "chat_template"),
+    ),
+    "What is kept": (
+        *("min_prob", "top_k", "tail_samples", "temperatures", "max_logit", "hidden_layers"),
+        "capture_roles",
+    ),
+    "How rows become sequences": ("max_length", "long_texts", "window_overlap", "system_prompt"),
+    "Columns of the corpus": (
+        *("text_column", "prompt_column", "response_column", "messages_column"),
+        *("id_column", "source_column", "split", "subset"),
+    ),
+    "Units and chance": ("unit_size", "seed"),
+    "Licences": ("teacher_license", "output_terms", "corpus_license"),
+}
+
+EXAMPLES = (
+    "potstill dump --teacher org/model --corpus texts.jsonl --out dump",
+    "potstill dump --teacher org/model --corpus texts.jsonl --out dump --preview 5",
+    "potstill dump --teacher ./model --corpus chats.parquet --out dump --top-k 128 --limit 1000",
+    "potstill dump dump.yaml --dtype float32 --show-config",
+)
+
+
+def run(call: Call) -> int:
+    """Previews, checks or dumps."""
+    if call.switches["preview"]:
+        return _preview(call, call.switches["preview"])
+    if call.switches["dry_run"]:
+        return _check(call)
+    return _dump(call)
+
+
+def _preview(call: Call, rows: int) -> int:
+    raise NotImplementedError
+
+
+def _check(call: Call) -> int:
+    from pipeline.inspection_view import facts
+    from stage1_teacher.card import policy_sentence
+    from stage1_teacher.preparation import prepare
+
+    prepared = prepare(call.settings, call.output.report)
+    plan = prepared.settings
+    teacher, corpus = plan.teacher, plan.corpus
+    shown = {
+        "teacher": f"{teacher.name}, {teacher.parameters:,} parameters, {teacher.dtype}",
+        "corpus": f"{corpus.name}: {corpus.rows:,} rows in {len(prepared.units):,} units",
+        "kept per position": policy_sentence(plan.capture),
+        "longest sequence": f"{plan.limits.max_length:,} tokens",
+        "licences": f"teacher {teacher.license}, corpus {corpus.license}",
+    }
+    data = {"units": len(prepared.units), "plan": plan.model_dump(mode="json")}
+    call.output.result({"dry_run": True, **data}, facts(shown))
+    call.output.next({"the same without --dry-run": again(call)})
+    return 0
+
+
+def _dump(call: Call) -> int:
+    from pipeline.inspection_view import alignment_text, facts
+    from pipeline.live_progress import duration
+    from stage1_teacher.run import dump
+
+    done = dump(call.settings, call.output.report)
+    alignment = done.alignment.model_dump()
+    shown = {
+        "dump": f"{done.path}, finished before" if done.finished_before else done.path,
+        "identity": done.identity,
+        "sequences": f"{done.rows:,}, {done.tokens:,} tokens, {done.positions:,} with signals",
+        "size": f"{done.bytes:,} bytes, {done.bytes_per_token:.1f} bytes/token",
+        "alignment": alignment_text(alignment),
+    }
+    if done.skipped or done.truncated:
+        shown["rows"] = f"{done.skipped:,} skipped, {done.truncated:,} cut"
+    if done.units_done:
+        shown["this run"] = (
+            f"{done.units_done:,} of {done.units:,} units in {duration(done.seconds)}, "
+            f"{done.tokens_per_second:,.0f} tokens/s"
+        )
+    call.output.result({**asdict(done), "alignment": alignment}, facts(shown))
+    call.output.next(
+        {
+            "prove it whole": shlex.join(["potstill", "verify", done.path]),
+            "look inside": shlex.join(["potstill", "inspect", done.path]),
+            "train a student from it": shlex.join(
+                ["potstill", "train", "--dump", done.path, "--student", "MODEL", "--out", "student"]
+            ),
+        }
+    )
+    return 0
+
+
+def again(call: Call) -> str:
+    """The command without its switches, as far as it was given by flags."""
+    words = ["potstill", "dump"]
+    for name in ("teacher", "corpus", "out"):
+        words += [f"--{name}", getattr(call.settings, name)]
+    return shlex.join(words) + (" …" if len(call.values) > 3 else "")
+
+
+SPEC = Spec(
+    name="dump",
+    help="Stage one: runs the teacher once over a corpus and writes what it knows to a dump. Run "
+    "again, it continues; Ctrl-C ends it cleanly.",
+    examples=EXAMPLES,
+    model=DumpSettings,
+    panels=PANELS,
+    run=run,
+    switches=(
+        click.Option(
+            ["--preview"],
+            type=click.IntRange(min=1),
+            metavar="ROWS",
+            help="Show this many prompts as the teacher would see them; start no engine.",
+        ),
+        click.Option(
+            ["--dry-run"], is_flag=True, help="Make every check that needs no model, and stop."
+        ),
+    ),
+    long=True,
+)
