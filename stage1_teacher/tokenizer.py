@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,8 @@ from schemas.tokenizer_fingerprint import tokenizer_fingerprint
 NO_TEMPLATE = "none"
 """Said in place of a chat template's file: prompts and responses stay plain text."""
 
-FILES = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "chat_template.jinja",
-)
+CONFIG = "tokenizer_config.json"
+FILES = ("tokenizer.json", CONFIG, "special_tokens_map.json", "chat_template.jinja")
 """All that a dump takes of a tokenizer: data, never code."""
 
 _LOCAL = frozenset(
@@ -34,11 +31,13 @@ _OWN_CLASS = "PreTrainedTokenizerFast"
 class Encoded:
     """Token ids, and for each the half-open span of characters that it stands for.
 
-    Special tokens that the tokenizer added by its own rule have an empty span.
+    Special tokens that the tokenizer added by its own rule have an empty span; `head` is how many
+    of them stand before the text.
     """
 
     ids: list[int]
     spans: list[tuple[int, int]]
+    head: int = 0
 
 
 class TeacherTokenizer:
@@ -81,10 +80,17 @@ class TeacherTokenizer:
         """
         found = self._backend.encode(text, add_special_tokens=special)
         ids, spans = found.ids, found.offsets
-        twice = special and self.bos is not None and ids[:2] == [self.bos, self.bos]
-        if twice and spans[0][0] == spans[0][1]:
+        head = self._head(ids, spans) if special else 0
+        if head and self.bos is not None and ids[head - 1 : head + 1] == [self.bos, self.bos]:
             ids, spans = ids[1:], spans[1:]
-        return Encoded(ids=ids, spans=spans)
+        return Encoded(ids=ids, spans=spans, head=head)
+
+    def _head(self, ids: Sequence[int], spans: Sequence[tuple[int, int]]) -> int:
+        added = (
+            start == end and id in self.special_ids
+            for id, (start, end) in zip(ids, spans, strict=True)
+        )
+        return sum(takewhile(bool, added))
 
     def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = False) -> str:
         """Ids as text."""
