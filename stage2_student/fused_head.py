@@ -147,9 +147,11 @@ def block_softmaxes(
     softmaxes = {}
     for temperature in call.temperatures:
         last = temperature == call.temperatures[-1] and head.transform.softcap is None
-        name = "logits" if last else f"softmax {temperature}"
-        target_nV = head.buffer(name, len(logits_nV))
-        scaled_nV = torch.div(logits_nV, temperature, out=target_nV)
+        scaled_nV = logits_nV
+        if not last:
+            scaled_nV = head.buffer(f"softmax {temperature}", len(logits_nV))
+        if not last or temperature != 1:
+            torch.div(logits_nV, temperature, out=scaled_nV)
         with_tail = temperature in call.tail_temperatures
         softmaxes[temperature] = BlockSoftmax(scaled_nV, places, temperature, with_tail)
     return softmaxes
