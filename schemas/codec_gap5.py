@@ -44,7 +44,8 @@ def _rounded(logits: Floats) -> Floats:
         )
     bits = gaps.view(np.uint32)
     large = ((bits + np.uint32(0x20000)) & np.uint32(0xFFFC0000)).view(np.float32)
-    rounded = np.where(gaps < 1, np.rint(gaps * np.float32(32)) / np.float32(32), large)
+    small = np.minimum(gaps, np.float32(1))
+    rounded = np.where(gaps < 1, np.rint(small * np.float32(32)) / np.float32(32), large)
     _check(gaps, rounded)
     return np.float32(0) - rounded
 

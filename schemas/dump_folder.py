@@ -131,7 +131,7 @@ class DumpFolder:
                 f"{name} in {self.url}: {str(error).rstrip('.')}. Run `potstill verify {self.url}` "
                 "to see what else is wrong, then take a fresh copy of that file."
             ) from error
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, ValueError) as error:
             raise DamagedError(
                 f"{name} in {self.url} cannot be read: {error}. Run `potstill verify {self.url}` "
                 "to see what else is wrong, then take a fresh copy of that file."

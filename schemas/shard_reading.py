@@ -48,7 +48,7 @@ def open_parquet(filesystem: Any, path: str, size: int) -> pq.ParquetFile:
         return pq.ParquetFile(source, page_checksum_verification=True)
     except FileNotFoundError as error:
         raise DamagedError("it is missing") from error
-    except pa.ArrowException as error:
+    except (pa.ArrowException, ValueError) as error:
         raise DamagedError(f"it is no readable Parquet file: {error}") from error
     except OSError as error:
         raise _unreadable(error) from error

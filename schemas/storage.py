@@ -5,7 +5,8 @@ into what a user is told.
 """
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Protocol, cast
 
@@ -108,6 +109,15 @@ def explain(error: OSError, path: str | Path) -> PotstillError:
         f"the file system failed at {path}: {error.strerror or error}. Run the same command again: "
         "it continues."
     )
+
+
+@contextmanager
+def explained(path: str | Path) -> Iterator[None]:
+    """Turns what the system says into what a user is told; also a decorator."""
+    try:
+        yield
+    except OSError as error:
+        raise explain(error, error.filename or path) from error
 
 
 def create_settled(store: Store, name: str, data: bytes) -> bytes:

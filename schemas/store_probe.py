@@ -1,5 +1,6 @@
 """What a store really does, found out by trying: schemes and mount types promise too much."""
 
+import errno
 import secrets
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +11,7 @@ from schemas.plan import StoreClass
 from schemas.storage import Store, explain
 
 RACERS = 8
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
 
 def probe_store(store: Store, place: str) -> StoreClass:
@@ -32,6 +34,11 @@ def probe_store(store: Store, place: str) -> StoreClass:
             for name in names:
                 store.remove(name)
     except OSError as error:
+        if error.errno in _NO_LINKS:
+            raise InputError(
+                f"{place} lies on a file system without hard links ({error.strerror}), by which "
+                "units are committed. Put the dump on a local disk or on NFS; copy it afterwards."
+            ) from error
         raise explain(error, place) from error
     if twice != [True, False] or winners != 1:
         raise InputError(

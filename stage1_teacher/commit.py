@@ -27,7 +27,7 @@ from schemas.errors import ConflictError
 from schemas.manifest import Manifest, Settings
 from schemas.plan import CommitRecord, Plan, RowRange
 from schemas.progress import Progress, Report, ignore
-from schemas.storage import Store, create_settled, explain
+from schemas.storage import Store, create_settled, explained
 from schemas.storage_posix import PosixStore
 from schemas.strict_json import json_bytes, parse_model
 from stage1_teacher.commit_attempt import Attempt
@@ -43,6 +43,8 @@ BLOCK_UNITS = 64
 _SMALL = 4096
 _POLL_SECONDS = 1.0
 _SHOWN = 8
+
+_told = explained("the dump")
 
 
 def open_work(
@@ -68,12 +70,9 @@ def open_work(
         InputError: no permission, disk full, or a store that cannot create only if absent.
     """
     store = store or PosixStore(path)
-    try:
-        plan = agree_on_plan(store, path, settings, units, created_by)
-        work = Work(store, plan)
+    with explained(path):
+        work = Work(store, agree_on_plan(store, path, settings, units, created_by))
         clean(store, work.committed())
-    except OSError as error:
-        raise explain(error, path) from error
     return work
 
 
@@ -100,10 +99,12 @@ class Work:
         self._block_units = 1 if len(plan.units) <= _SMALL else BLOCK_UNITS
 
     @property
+    @_told
     def complete(self) -> bool:
         """Whether manifest.json exists: nothing is left to do, not even `finalise`."""
         return self._store.size(layout.MANIFEST) is not None
 
+    @_told
     def committed(self) -> dict[int, CommitRecord]:
         """The records so far, by unit, ascending."""
         for folder in self._store.names(layout.COMMITS):
@@ -143,16 +144,15 @@ class Work:
         """One attempt at a unit: a context manager."""
         return Attempt(self._store, self.plan, unit, self._leases.renew)
 
+    @_told
     def publish(self, name: str, data: bytes) -> None:
         """Writes a companion file (README.md, tokenizer/…, preview/…): whole or not at all."""
         try:
-            try:
-                self._store.replace(name, data)
-            except FileNotFoundError:  # another worker, who was done, tidied up meanwhile
-                self._store.replace(name, data)
-        except OSError as error:
-            raise explain(error, name) from error
+            self._store.replace(name, data)
+        except FileNotFoundError:  # another worker, who was done, tidied up meanwhile
+            self._store.replace(name, data)
 
+    @_told
     def manifest(self) -> Manifest:
         """What manifest.json will be.
 
@@ -171,6 +171,7 @@ class Work:
             return parse_model(Manifest, existing, layout.MANIFEST)
         return build_manifest(self.plan, self.committed())
 
+    @_told
     def snapshot(self) -> Manifest:
         """Adds a ledger version of the units so far: what a reader of a growing dump sees."""
         records = self.committed()
@@ -178,6 +179,7 @@ class Work:
         found = create_settled(self._store, layout.ledger_path(len(records)), json_bytes(manifest))
         return parse_model(Manifest, found, layout.ledger_path(len(records)))
 
+    @_told
     def finalise(self) -> Manifest:
         """Removes what lost, then creates manifest.json: the dump is complete and frozen.
 
@@ -187,12 +189,6 @@ class Work:
             InputError: disk full or no permission.
             TemporaryError: the file system failed.
         """
-        try:
-            return self._finalise()
-        except OSError as error:
-            raise explain(error, layout.MANIFEST) from error
-
-    def _finalise(self) -> Manifest:
         manifest = self.manifest()
         if not self.complete:
             check_shards(self._store, self._records)
@@ -212,6 +208,7 @@ class Work:
             blocks.setdefault(unit // self._block_units, []).append(unit)
         return blocks
 
+    @_told
     def _done(self, unit: int) -> bool:
         return self._store.size(layout.record_path(unit)) is not None
 

@@ -1,5 +1,6 @@
 """One attempt at a unit: files under names of its own, then at most one commit record."""
 
+import logging
 import secrets
 from collections.abc import Callable
 from types import TracebackType
@@ -10,8 +11,10 @@ from schemas.errors import InputError
 from schemas.manifest import Shard
 from schemas.plan import CommitRecord, Plan
 from schemas.shard_sums import ShardCounts
-from schemas.storage import NewFile, Store, as_sink, create_settled, explain
+from schemas.storage import NewFile, Store, as_sink, create_settled, explain, explained
 from schemas.strict_json import json_bytes, parse_model
+
+_log = logging.getLogger(__name__)
 
 
 class Attempt:
@@ -67,7 +70,7 @@ class Attempt:
             for file in self._files.values():
                 file.publish()
         except OSError as error:
-            if self._store.read(layout.record_path(self.unit)) is not None:
+            if self._is_committed():
                 self._discard()
                 return False
             raise explain(error, self.name) from error
@@ -84,6 +87,10 @@ class Attempt:
     ) -> None:
         if not self._record_created:
             self._discard()
+
+    def _is_committed(self) -> bool:
+        with explained(self.name):
+            return self._store.size(layout.record_path(self.unit)) is not None
 
     def _create_record(self, counts: ShardCounts) -> bool:
         path = layout.record_path(self.unit)
@@ -126,5 +133,9 @@ class Attempt:
         return self._files[folder]
 
     def _discard(self) -> None:
+        """What cannot be removed now is removed when the dump is opened or finished next."""
         for file in self._files.values():
-            file.discard()
+            try:
+                file.discard()
+            except OSError as error:
+                _log.warning("%s could not be removed: %s", self.name, error.strerror)

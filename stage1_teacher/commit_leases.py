@@ -98,11 +98,16 @@ def _gone(content: bytes) -> bool:
     """Whether the holder was a process of this machine that does not run any more."""
     try:
         holder = json.loads(content)
-        if holder["host"] != _host():
-            return False
-        os.kill(int(holder["pid"]), 0)
-    except ProcessLookupError:
-        return True
+        return holder["host"] == _host() and not _runs(int(holder["pid"]))
     except (ValueError, KeyError, TypeError, OSError):
         return False
-    return False
+
+
+def _runs(pid: int) -> bool:
+    """Whether a process runs; one that was killed and not yet waited for does not."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    status = Path(f"/proc/{pid}/stat")
+    return not status.exists() or status.read_text().rpartition(")")[2].split()[0] not in "ZX"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from schemas import layout
 from schemas.differences import differences
-from schemas.errors import ConflictError, FormatError
+from schemas.errors import ConflictError, FormatError, PotstillError
 from schemas.manifest import Manifest, Settings, plan_identity, settings_of
 from schemas.plan import Plan, RowRange, StoreClass
 from schemas.storage import Store, create_settled, explained
@@ -37,7 +37,7 @@ def agree_on_plan(
     found = store.read(layout.PLAN)
     if found is None:
         _check_empty(store, path)
-    store_class = probe_store(store, str(path))
+    store_class = _probed(store, path)
     if found is None:
         mine = _plan(settings, units, created_by, store_class)
         found = create_settled(store, layout.PLAN, json_bytes(mine))
@@ -78,6 +78,16 @@ def _check_writable(path: Path) -> None:
     place = next(p for p in (path.absolute(), *path.absolute().parents) if p.exists())
     if not os.access(place, os.W_OK | os.X_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(place))
+
+
+def _probed(store: Store, path: str | Path) -> StoreClass:
+    """The class; a probe is disturbed, and needless, when the dump is finished meanwhile."""
+    try:
+        return probe_store(store, str(path))
+    except PotstillError:
+        if store.size(layout.MANIFEST) is None:
+            raise
+        return "create-if-absent"
 
 
 def _plan(

@@ -43,7 +43,16 @@ def test_a_stranger_finds_the_same_hashes(manifest: Manifest) -> None:
         return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 
     value = json.loads(json_bytes(manifest))
-    settings = "format_version teacher engine tokenizer corpus capture limits codec".split()
+    settings = [
+        "format_version",
+        "teacher",
+        "engine",
+        "tokenizer",
+        "corpus",
+        "capture",
+        "limits",
+        "codec",
+    ]
     assert digest({name: value[name] for name in settings}) == value["plan"]
     assert digest({k: v for k, v in value.items() if k != "identity"}) == value["identity"]
 
