@@ -1,9 +1,13 @@
 import errno
+import gc
 import os
 import signal
+import tracemalloc
+from dataclasses import replace
 
 import datasets
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -12,9 +16,10 @@ from schemas.dump_folder import open_dump
 from schemas.errors import ConflictError, DamagedError, FormatError, InputError, StoppedError
 from schemas.manifest import Capture
 from schemas.verify import verify
-from stage1_teacher import run
+from stage1_teacher import preview_shard, run
 from stage1_teacher.settings import DumpSettings
-from tests.dumps import make_settings
+from stage1_teacher.units import unit_ranges
+from tests.dumps import make_samples, make_settings
 from tests.stage1_teacher.prepared_dumps import TwinEngine, prepared_dump
 
 CAPTURE = Capture(top_k=16)
@@ -240,3 +245,30 @@ def test_no_file_of_a_dump_names_a_place_on_this_machine(dump, tmp_path):
     for file in (tmp_path / "out").rglob("*"):
         if file.is_file():
             assert str(tmp_path).encode() not in file.read_bytes(), file
+
+
+def peak_memory(dump, rows, out):
+    """Peak of Python's and Arrow's memory over a dump whose rows are made while they are read."""
+    prepared = prepared_dump(rows=8)
+    lazy = replace(
+        prepared,
+        settings=make_settings(CAPTURE, rows=rows),
+        units=unit_ranges(rows, 8),
+        rows=lambda: (s for n in range(rows // 8) for s in make_samples(8, seed=n)),
+    )
+    pool = pa.default_memory_pool()
+    gc.collect()
+    before = pool.bytes_allocated()
+    tracemalloc.start()
+    dump(lazy, out)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert pool.bytes_allocated() - before < 1 << 20
+    return peak
+
+
+def test_memory_does_not_grow_with_the_corpus(dump, tmp_path, monkeypatch):
+    monkeypatch.setattr(preview_shard, "MOST_ROWS", 8)
+    small = peak_memory(dump, 24, tmp_path / "small")
+    large = peak_memory(dump, 160, tmp_path / "large")
+    assert large < 1.5 * small, (small, large)
