@@ -34,7 +34,7 @@ class BlockRows:
     reduced: int
 
 
-BLOCK_ROWS = {"cpu": BlockRows(head=256, reduced=16), "cuda": BlockRows(head=4096, reduced=512)}
+BLOCK_ROWS = {"cpu": BlockRows(head=256, reduced=32), "cuda": BlockRows(head=4096, reduced=512)}
 """A CPU reduces what stays in its cache; a GPU wants long rows of work and few launches."""
 
 

@@ -64,19 +64,32 @@ def _cpus() -> int:
 
 
 def _load(folder: Path, settings: EngineSettings) -> Any:
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
     if settings.dtype not in _DTYPES:
         raise ConfigError(f"no dtype {settings.dtype!r}. Give one of: {', '.join(_DTYPES)}.")
     try:
-        return AutoModelForCausalLM.from_pretrained(
+        model, found = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=_DTYPES[settings.dtype],
             trust_remote_code=settings.trust_remote_code,
             local_files_only=True,
+            output_loading_info=True,
         )
-    except (OSError, ValueError, ImportError, KeyError) as error:
+    except (OSError, ValueError, ImportError, KeyError, RuntimeError, SafetensorError) as error:
         raise ModelError(explain_load(folder, error)) from error
+    _check_complete(folder, sorted(found["missing_keys"]))
+    return model
+
+
+def _check_complete(folder: Path, missing: list[str]) -> None:
+    """Weights that are not in the files would be random, and transformers only warns."""
+    if missing:
+        raise ModelError(
+            f"{len(missing)} weights of the teacher in {folder} are not in its files, the first "
+            f"is {missing[0]}. Copy the folder anew, or give the model that the files belong to."
+        )
 
 
 def _device(name: str) -> torch.device:
