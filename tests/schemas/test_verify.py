@@ -21,6 +21,8 @@ from schemas.strict_json import json_bytes
 from schemas.verify import Verification, verify
 from tests.dumps import Dump, sha, write_dump
 
+SIGNALS = ["topk_ids", "topk_logits", "tail_ids", "tail_logits", "tail_logmass", "token_logprobs"]
+
 
 @pytest.fixture
 def dump(tmp_path: Path) -> Dump:
@@ -38,8 +40,8 @@ def write_manifest(dump: Dump, **changes: Any) -> None:
     (dump.path / layout.MANIFEST).write_bytes(json_bytes(manifest))
 
 
-def rewrite_shard(dump: Dump, change: Any, honest: bool = True) -> None:
-    """The first shard with other rows, and a ledger line of right hash, size and, if `honest`, sums."""
+def rewrite_shard(dump: Dump, change: Any) -> None:
+    """The first shard with other rows; its ledger line has the right hash, size and sums."""
     table = pq.read_table(shard_path(dump, 0))
     rows = table.to_pylist()
     change(rows)
@@ -49,11 +51,9 @@ def rewrite_shard(dump: Dump, change: Any, honest: bool = True) -> None:
     with shard_path(dump, 0).open("wb") as sink:
         write_shard(sink, [table], columns, footer)
     data = shard_path(dump, 0).read_bytes()
-    update: dict[str, Any] = {"bytes": len(data), "sha256": sha(data)}
-    if honest:
-        sums = ShardSums()
-        sums.add(table)
-        update["statistics"] = sums.statistics()
+    sums = ShardSums()
+    sums.add(table)
+    update = {"bytes": len(data), "sha256": sha(data), "statistics": sums.statistics()}
     shards = [dump.manifest.shards[0].model_copy(update=update), *dump.manifest.shards[1:]]
     alignment = merged_alignment([shard.statistics.alignment for shard in shards])
     write_manifest(dump, shards=shards, alignment=alignment)
@@ -142,7 +142,7 @@ def test_a_sample_twice(dump: Dump) -> None:
 def test_signals_that_slipped(dump: Dump) -> None:
     def slip(rows: list[Any]) -> None:
         for row in rows:
-            for name in ("topk_ids", "topk_logits", "tail_logmass", "token_logprobs"):
+            for name in SIGNALS:
                 row[name] = [row[name][0], *row[name][:-1]]
 
     rewrite_shard(dump, slip)
