@@ -158,5 +158,5 @@ def _nothing(dumps: Sequence[DumpFolder], part: Part, held_out: float) -> str:
     names = ", ".join(dump.url for dump in dumps)
     return (
         f"none of the {rows:,} rows of {names} is on the side '{part}' of the split at a held-out "
-        f"share of {held_out:g}. Choose another share with --held-out, or a larger dump."
+        f"share of {held_out:g}. Choose another share with --holdout, or take a larger dump."
     )

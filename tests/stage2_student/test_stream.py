@@ -127,7 +127,7 @@ def test_without_shuffling_the_order_is_the_dumps(dump: Dump) -> None:
 
 
 def test_an_empty_side_is_refused(dump: Dump) -> None:
-    with pytest.raises(InputError, match="--held-out"):
+    with pytest.raises(InputError, match="--holdout"):
         stream_of(dump, part="held_out", held_out=0.0)
 
 
