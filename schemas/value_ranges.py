@@ -10,26 +10,26 @@ import numpy as np
 import pyarrow as pa
 
 from schemas.errors import DamagedError
-from schemas.manifest import Manifest
+from schemas.manifest import Settings
 from schemas.row_group import Lists, NestedLists, list_column, nested_column, span_column
 
 _PAIRS = (("topk_ids", "topk_logits"), ("tail_ids", "tail_logits"))
 _MASSES = ("tail_logmass", "token_logprobs")
 
 
-def check_values(table: pa.Table, manifest: Manifest, where: str) -> None:
+def check_values(table: pa.Table, settings: Settings, where: str) -> None:
     """Checks every column present in `table` (a projection will do).
 
     Args:
         table: one row group, or rows of one.
-        manifest: head size and capture policy of the dump.
+        settings: head size and capture policy of the dump: its manifest will do.
         where: the shard's name, for the message.
 
     Raises:
         DamagedError: an id outside the head, a positive or non-finite number, entries not
             descending, or lists whose lengths disagree.
     """
-    problem = first_problem(table, manifest)
+    problem = first_problem(table, settings)
     if problem:
         raise DamagedError(
             f"{where}: {problem}. The shard was written by something broken, or altered. "
@@ -37,17 +37,17 @@ def check_values(table: pa.Table, manifest: Manifest, where: str) -> None:
         )
 
 
-def first_problem(table: pa.Table, manifest: Manifest) -> str | None:
+def first_problem(table: pa.Table, settings: Settings) -> str | None:
     """What is wrong first, in words; None when nothing is."""
-    return next(_problems(table, manifest), None)
+    return next(_problems(table, settings), None)
 
 
-def _problems(table: pa.Table, manifest: Manifest) -> Iterator[str]:
+def _problems(table: pa.Table, settings: Settings) -> Iterator[str]:
     names = set(table.column_names)
     nested = {n: nested_column(table, n) for pair in _PAIRS for n in pair if n in names}
     flat = {n: list_column(table, n) for n in sorted(names) if _is_per_position(n)}
     yield from _count_problems(table, nested, flat)
-    head, capture = manifest.tokenizer.head_size, manifest.capture
+    head, capture = settings.tokenizer.head_size, settings.capture
     if "input_ids" in names:
         yield from _id_problems("input_ids", list_column(table, "input_ids"), head)
     for name in ("topk_ids", "tail_ids"):

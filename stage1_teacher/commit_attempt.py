@@ -6,13 +6,16 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, BinaryIO
 
+import pyarrow as pa
+
 from schemas import layout
-from schemas.errors import InputError
+from schemas.errors import DamagedError, InputError
 from schemas.manifest import Shard
 from schemas.plan import CommitRecord, Plan
 from schemas.shard_sums import ShardCounts
 from schemas.storage import NewFile, Store, as_sink, create_settled, explain, explained
 from schemas.strict_json import json_bytes, parse_model
+from schemas.value_ranges import first_problem
 
 _log = logging.getLogger(__name__)
 
@@ -57,6 +60,20 @@ class Attempt:
             "rows": rows,
             "tokens": tokens,
         }
+
+    def check(self, table: pa.Table) -> None:
+        """Checks a row group as every reader will, before it is written.
+
+        Raises:
+            DamagedError: no reader would take it.
+        """
+        problem = first_problem(table, self._plan.settings)
+        if problem:
+            raise DamagedError(
+                f"the engine gave numbers that no reader would take, in unit {self.unit}: "
+                f"{problem}. Nothing of this unit is kept. Try --dtype float32; if that does not "
+                "help, please report it with the teacher's name."
+            )
 
     def commit(self, counts: ShardCounts) -> bool:
         """Commits the unit: True when this attempt won it, False when another had.

@@ -8,13 +8,16 @@ from pathlib import Path
 
 from schemas import layout
 from schemas.differences import differences
-from schemas.errors import ConflictError, FormatError, PotstillError
+from schemas.errors import ConfigError, ConflictError, FormatError, PotstillError
 from schemas.manifest import Manifest, Settings, plan_identity, settings_of
 from schemas.plan import Plan, RowRange, StoreClass
 from schemas.storage import Store, create_settled, explained
 from schemas.storage_posix import PosixStore
 from schemas.store_probe import probe_store
 from schemas.strict_json import json_bytes, parse_model
+
+MOST_UNITS = 40_000
+"""A manifest lists its shards inline, and readers take one of 64 MiB: about 1,100 bytes a shard."""
 
 _SHOWN = 3
 
@@ -27,6 +30,7 @@ def agree_on_plan(
     Raises:
         ConflictError: the plan or the complete dump there differs.
         FormatError: the folder holds something else.
+        ConfigError: too many units.
         OSError: the store failed.
     """
     manifest = store.read(layout.MANIFEST)
@@ -37,6 +41,7 @@ def agree_on_plan(
     found = store.read(layout.PLAN)
     if found is None:
         _check_empty(store, path)
+        _check_number(units)
     store_class = _probed(store, path)
     if found is None:
         mine = _plan(settings, units, created_by, store_class)
@@ -110,6 +115,14 @@ def _check_empty(store: Store, path: str | Path) -> None:
         raise FormatError(
             f"{path} is not empty and holds no dump: found {', '.join(others[:_SHOWN])}{more}. "
             "Choose a new folder for --out, or empty this one."
+        )
+
+
+def _check_number(units: Sequence[RowRange]) -> None:
+    if len(units) > MOST_UNITS:
+        raise ConfigError(
+            f"{len(units):,} work units are too many: a manifest lists at most {MOST_UNITS:,} "
+            f"shards. Raise --unit-size by a factor of {-(-len(units) // MOST_UNITS)} or more."
         )
 
 

@@ -84,7 +84,9 @@ def _makers(group: _Group) -> dict[str, Maker]:
         "topk_logits": lambda: _logits(group, [g.topk for g in signals]),
         "tail_ids": lambda: _ids(group, [g.tail for g in signals]),
         "tail_logits": lambda: _logits(group, [g.tail for g in signals]),
-        "token_logprobs": lambda: _list([g.token_logprobs for g in signals], pa.float32()),
+        "token_logprobs": lambda: _list(
+            [np.minimum(g.token_logprobs, 0) for g in signals], pa.float32()
+        ),
         "max_logit": lambda: _list([g.max_logit for g in signals], pa.float32()),
     }
     for index, temperature in enumerate(group.capture.temperatures):

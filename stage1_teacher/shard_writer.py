@@ -73,6 +73,7 @@ def write_unit(
         write_hidden = _open_hidden(attempt, recipe, footer, files)
         for rows in row_groups(_captured(samples, engine, recipe, tick)):
             table = shard_table(rows, recipe.columns, recipe.capture, recipe.codec)
+            attempt.check(table)
             sums.add(table)
             write(table)
             write_hidden(rows)

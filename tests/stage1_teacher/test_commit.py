@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from schemas import layout
@@ -31,7 +32,8 @@ from schemas.storage_posix import PosixStore
 from schemas.strict_json import parse_model
 from stage1_teacher.commit import Work, open_work
 from stage1_teacher.commit_leases import LEASE_SECONDS, Leases
-from tests.dumps import make_settings
+from stage1_teacher.commit_plan import MOST_UNITS
+from tests.dumps import make_settings, write_dump
 from tests.shimmed_os import ShimmedOs, crash_at, fail_at, run_forked
 
 UNITS = [(0, 8), (8, 16), (16, 20)]
@@ -422,6 +424,26 @@ def test_other_units_are_refused(folder: Path) -> None:
     join(folder / "d")
     with pytest.raises(ConflictError, match="1 here, ending at row 20; 3 there"):
         open_work(folder / "d", settings(), [(0, 20)], created_by="test")
+
+
+def test_too_many_units(folder: Path) -> None:
+    units = [(i, i + 1) for i in range(MOST_UNITS + 1)]
+    with pytest.raises(InputError, match="Raise --unit-size by a factor of 2"):
+        open_work(folder / "d", settings(), units, created_by="test")
+    assert not (folder / "d").exists()
+
+
+def test_numbers_that_no_reader_takes_are_not_written(folder: Path) -> None:
+    dump = write_dump(folder / "other", count=4)
+    table = pq.read_table(next((folder / "other/data").iterdir()))
+    other = settings().model_copy(update={"tokenizer": dump.manifest.tokenizer})
+    work = open_work(folder / "d", other, UNITS, created_by="test")
+    work.attempt(0).check(table)
+    narrow = other.tokenizer.model_copy(update={"head_size": 8})
+    narrow_settings = other.model_copy(update={"tokenizer": narrow})
+    work = open_work(folder / "e", narrow_settings, UNITS, created_by="test")
+    with pytest.raises(DamagedError, match=r"unit 0: .* head has 8 rows"):
+        work.attempt(0).check(table)
 
 
 def test_a_folder_with_something_else_is_left_alone(folder: Path) -> None:
