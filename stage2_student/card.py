@@ -1,0 +1,86 @@
+"""The model card of a student: README.md, what it was made of and under which terms."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+from schemas.manifest import Manifest
+from stage2_student.provenance import provenance
+from stage2_student.settings import TrainSettings
+from stage2_student.student import Student
+
+TAGS = ["knowledge-distillation", "potstill"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """What a training came to: its steps, and the tokens that it saw."""
+
+    steps: int
+    tokens: int
+    created_by: str
+
+
+def model_card(settings: TrainSettings, dumps: Sequence[Any], student: Student, made: Made) -> str:
+    """README.md: front matter through huggingface_hub, the body from card.md.jinja.
+
+    Args:
+        settings: of the training.
+        dumps: the `DumpFolder`s that were read.
+        student: what was trained.
+        made: what it came to.
+    """
+    from huggingface_hub import ModelCard, ModelCardData
+
+    manifests = [dump.manifest for dump in dumps]
+    licenses = _licenses(student, manifests)
+    card = ModelCard.from_template(
+        ModelCardData(**_front_matter(student, manifests, licenses)),
+        template_str=files(__package__).joinpath("card.md.jinja").read_text("utf-8"),
+        title=f"A student of {manifests[0].teacher.name}",
+        teacher=manifests[0].teacher,
+        corpora=" and ".join(dict.fromkeys(m.corpus.name for m in manifests)),
+        base=student.source and student.source.name,
+        layers=settings.student_layers,
+        parameters=student.model.num_parameters(),
+        dumps=provenance(dumps),
+        loss=_loss(settings),
+        steps=made.steps,
+        tokens=made.tokens,
+        created_by=made.created_by,
+        licenses=licenses,
+        output_terms=list(dict.fromkeys(t for m in manifests if (t := m.teacher.output_terms))),
+    )
+    return str(card)
+
+
+def _front_matter(
+    student: Student, manifests: Sequence[Manifest], licenses: Sequence[tuple[str, str]]
+) -> dict[str, Any]:
+    distinct = {license for _, license in licenses}
+    found: dict[str, Any] = {
+        "library_name": "transformers",
+        "pipeline_tag": "text-generation",
+        "tags": [*TAGS, f"teacher:{manifests[0].teacher.name}"],
+        "license": distinct.pop() if len(distinct) == 1 else "other",
+    }
+    return found if student.source is None else {**found, "base_model": student.source.name}
+
+
+def _licenses(student: Student, manifests: Sequence[Manifest]) -> list[tuple[str, str]]:
+    """Of everything that went into the student, each named once."""
+    found = [(f"teacher {m.teacher.name}", m.teacher.license) for m in manifests]
+    found += [(f"corpus {m.corpus.name}", m.corpus.license) for m in manifests]
+    if student.source is not None:
+        found.append((f"base model {student.source.name}", student.source.license or "unknown"))
+    return list(dict.fromkeys(found))
+
+
+def _loss(settings: TrainSettings) -> str:
+    if settings.loss == "ce":
+        return "ce on the realised tokens"
+    soft = f"{settings.loss} at temperature {settings.temperature:g}, tail `{settings.tail}`"
+    if not settings.ce_weight:
+        return soft
+    return f"{1 - settings.ce_weight:g} · ({soft}) + {settings.ce_weight:g} · ce"

@@ -1,0 +1,151 @@
+"""Every check of a training, in the order of what they cost; nothing is written here."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from schemas.dump_folder import DumpFolder, open_dumps
+from schemas.errors import MismatchError
+from schemas.progress import Progress, Report
+from stage2_student.checkpoints import read_state
+from stage2_student.dump_agreement import check_agreement, common_temperatures
+from stage2_student.forward_proof import prove_logits, separates_documents
+from stage2_student.logit_transform import logit_transform
+from stage2_student.objective import Objective, check_objective, make_objective
+from stage2_student.parallelism import place
+from stage2_student.schedule import LearningRate, learning_rate
+from stage2_student.settings import TrainSettings
+from stage2_student.stream import Place, Stream, StreamSettings, open_stream
+from stage2_student.student import Student, open_student, reopen_student
+from stage2_student.student_source import Source
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Prepared:
+    """A training ready to run.
+
+    Attributes:
+        settings: as given.
+        dumps: what is read.
+        objective: what is minimised.
+        student: what is trained.
+        stream: this rank's data.
+        rate: the learning rate's schedule; it knows the number of steps.
+        checkpoint: to go on from; None to begin.
+        state: what is ours in that checkpoint.
+    """
+
+    settings: TrainSettings
+    dumps: Sequence[DumpFolder]
+    objective: Objective
+    student: Student
+    stream: Stream
+    rate: LearningRate
+    checkpoint: Path | None
+    state: dict[str, Any]
+
+
+def checked_dumps(settings: TrainSettings) -> list[DumpFolder]:
+    """Opens the dumps; cheap, no tensor is touched.
+
+    Raises:
+        PotstillError: one is missing, unfinished, damaged or unexpected, or they do not agree.
+    """
+    dumps = open_dumps(settings.dump)
+    found = [dump.manifest.identity for dump in dumps]
+    if settings.expect_dump and settings.expect_dump != found:
+        raise MismatchError(
+            f"the dumps are not the expected ones: found {', '.join(found)}; expected "
+            f"{', '.join(settings.expect_dump)}. Take the right dumps, or expect these."
+        )
+    check_agreement(dumps)
+    return dumps
+
+
+def checked_objective(settings: TrainSettings, dumps: Sequence[DumpFolder]) -> Objective:
+    """The objective; cheap, too.
+
+    Raises:
+        ConfigError: the dumps do not hold what it needs.
+    """
+    objective = make_objective(
+        settings.loss, settings.temperature, settings.ce_weight, settings.tail
+    )
+    draws = dumps[0].manifest.capture.tail_samples
+    check_objective(objective, common_temperatures(dumps), draws)
+    return objective
+
+
+def prepare(
+    settings: TrainSettings,
+    dumps: Sequence[DumpFolder],
+    objective: Objective,
+    checkpoint: Path | None,
+    report: Report,
+) -> Prepared:
+    """Loads the student and opens its data.
+
+    Raises:
+        PotstillError: the student does not fit the dumps, or cannot be trained as asked.
+    """
+    student, state = _student(settings, dumps[0], checkpoint)
+    prove_logits(student.model, logit_transform(student.model.config.get_text_config()))
+    packing = settings.packing and separates_documents(student.model)
+    if settings.packing and not packing:
+        report(
+            Progress(
+                stage="load student",
+                message=f"{type(student.model).__name__} does not keep the documents of a packed "
+                "row apart: rows hold one document each, which takes longer",
+            )
+        )
+    stream = _stream(settings, dumps, objective, packing, report)
+    return Prepared(
+        settings=settings,
+        dumps=dumps,
+        objective=objective,
+        student=student,
+        stream=stream,
+        rate=learning_rate(settings, settings.steps or _epoch_steps(stream, settings.epochs or 1)),
+        checkpoint=checkpoint,
+        state=state,
+    )
+
+
+def _student(
+    settings: TrainSettings, dump: DumpFolder, checkpoint: Path | None
+) -> tuple[Student, dict[str, Any]]:
+    if checkpoint is None:
+        return open_student(settings, dump), {}
+    state = read_state(checkpoint)
+    found = state["source"]
+    source = found and Source(**{**found, "folder": Path(found["folder"])})
+    return reopen_student(checkpoint, source, settings.trust_remote_code), state
+
+
+def _stream(
+    settings: TrainSettings,
+    dumps: Sequence[DumpFolder],
+    objective: Objective,
+    packing: bool,
+    report: Report,
+) -> Stream:
+    rank, processes = place()
+    micro_batches = settings.grad_accumulation
+    wanted = StreamSettings(
+        rows_per_step=settings.batch_size * micro_batches * processes,
+        max_length=settings.max_length,
+        packing=packing,
+        seed=settings.seed,
+        held_out=settings.holdout,
+        temperatures=tuple(sorted({1.0, *objective.temperatures})),
+        tail_sample=any(term.tail == "sample" for term in objective.terms),
+        train_on=tuple(settings.train_on),
+    )
+    where = Place(rank=rank, world_size=processes, micro_batches=micro_batches)
+    return open_stream(dumps, wanted, where, report)
+
+
+def _epoch_steps(stream: Stream, epochs: int) -> int:
+    return sum(stream.plan(epoch).steps for epoch in range(epochs))

@@ -1,0 +1,46 @@
+"""What the machine can run out of while training, in words that a user can act on."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from schemas.errors import ConfigError, TemporaryError
+
+
+@contextmanager
+def explained(out: Path) -> Iterator[None]:
+    """Turns a lack of memory or of space on the disk into an error that says which knob to turn.
+
+    Raises:
+        ConfigError: out of memory.
+        TemporaryError: the run folder could not be written.
+    """
+    import torch
+
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise ConfigError(_memory(error)) from error
+    except OSError as error:
+        raise TemporaryError(_store(out, error)) from error
+    except RuntimeError as error:
+        if "can't allocate memory" in str(error):
+            raise ConfigError(_memory(error)) from error
+        if "PytorchStreamWriter" in str(error):
+            raise TemporaryError(_store(out, error)) from error
+        raise
+
+
+def _memory(error: Exception) -> str:
+    return (
+        f"out of memory: {str(error).splitlines()[0]} Give a smaller --batch-size and as much more "
+        "--grad-accumulation (the result stays the same), --gradient-checkpointing, or --dtype "
+        "bfloat16."
+    )
+
+
+def _store(out: Path, error: Exception) -> str:
+    return (
+        f"{out} could not be written: {str(error).splitlines()[0]}. Free some space there (fewer "
+        "--keep-checkpoints need less), then run the same command with --resume."
+    )

@@ -1,0 +1,47 @@
+"""Ctrl-C and SIGTERM while training become a flag that is looked at between steps.
+
+So the step ends, a checkpoint is saved, and only then the process stops. A second signal, or one
+outside of training, interrupts at once.
+"""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class StopRequest:
+    """Whether somebody asked to stop.
+
+    Attributes:
+        asked: whether somebody did.
+        training: whether a request waits for the end of a step.
+    """
+
+    def __init__(self) -> None:
+        self.asked = False
+        self.training = False
+
+    def handle(self, _number: int, _frame: FrameType | None) -> None:
+        """The signal handler."""
+        if self.asked or not self.training:
+            raise KeyboardInterrupt
+        self.asked = True
+
+
+@contextmanager
+def stop_request() -> Iterator[StopRequest]:
+    """Handles the signals inside the block; does nothing outside the main thread."""
+    request = StopRequest()
+    if threading.current_thread() is not threading.main_thread():
+        yield request
+        return
+    before = {number: signal.signal(number, request.handle) for number in _SIGNALS}
+    try:
+        yield request
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

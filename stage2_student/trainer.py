@@ -1,0 +1,242 @@
+"""transformers' Trainer with our loss, data, schedule, checkpoints and log.
+
+What is ours: the loss comes out of the student's own forward (`forward.py`) as a sum over
+positions, and is divided by the weights of the whole optimizer step, over all ranks and micro-
+batches. The data is our stream, read without a DataLoader, so that it continues exactly where a
+checkpoint left it. Everything else (wrapping, mixed precision, optimizer, accumulation) is theirs.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+
+from schemas.errors import ModelError
+from schemas.progress import Report
+from stage2_student.batch import Batch
+from stage2_student.checkpoints import Checkpoints, write_state
+from stage2_student.objective import Objective
+from stage2_student.parallelism import check_parallelism, keep_sums_in_float32
+from stage2_student.schedule import LearningRate
+from stage2_student.stopping import StopRequest
+from stage2_student.stream import Stream
+from stage2_student.training_figures import Figures, LiveReport, append_line
+
+_SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Training:
+    """What a training needs besides the student.
+
+    Attributes:
+        objective: what is minimised.
+        stream: this rank's batches.
+        rate: the learning rate's schedule.
+        checkpoints: where state is kept.
+        record: what a checkpoint repeats, so that it can be told whether it is continued.
+        tokenizer: saved with every checkpoint.
+        out: the run folder.
+        report: told about the progress.
+        stop: looked at between steps.
+    """
+
+    objective: Objective
+    stream: Stream
+    rate: LearningRate
+    checkpoints: Checkpoints
+    record: dict[str, Any]
+    tokenizer: Any
+    out: Path
+    report: Report
+    stop: StopRequest
+
+
+class DistillationTrainer(Trainer):  # type: ignore[misc]  # transformers' types are left out
+    """Trains a student whose forward was replaced by `training_forward`."""
+
+    loss_is_scaled_for_ga = True
+
+    def __init__(self, model: Any, arguments: TrainingArguments, training: Training) -> None:
+        cache = model.config.use_cache
+        super().__init__(model=model, args=arguments, callbacks=[_Flow(self, training)])
+        model.config.use_cache = cache
+        self.remove_callback(PrinterCallback)
+        self.model_accepts_loss_kwargs = True
+        self.training = training
+        self.figures = Figures(terms=[term.loss for term in training.objective.terms])
+        self._vocabulary = model.get_output_embeddings().weight.shape[0]
+        check_parallelism(self.accelerator, arguments)
+        keep_sums_in_float32(self.accelerator)
+
+    def go_on(self, state: dict[str, Any]) -> None:
+        """Takes data and figures to where a checkpoint left them; `train` does the rest."""
+        self.training.stream.load_state_dict(state["stream"])
+        self.figures.load(state["figures"], self.is_world_process_zero())
+
+    def get_train_dataloader(self) -> Any:
+        """The stream itself; it knows its rank, and never ends."""
+        return self.training.stream
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[Batch], num_batches: int, device: torch.device
+    ) -> tuple[list[Batch], torch.Tensor]:
+        """The micro-batches of one step, and the weights of its positions over all ranks."""
+        started = time.monotonic()
+        batches = [next(epoch_iterator) for _ in range(num_batches)]
+        self.figures.waited(time.monotonic() - started)
+        weights = sum(float(batch.targets.weights_N.sum()) for batch in batches)
+        sums = torch.tensor([weights, float(self.training.stop.asked)], device=device)
+        sums = self.accelerator.reduce(sums, reduction="sum")
+        self._stop_agreed = sums[1]
+        return batches, sums[0].clamp(min=torch.finfo(torch.float32).tiny)
+
+    def stop_agreed(self) -> bool:
+        """Whether a rank was asked to stop; all ranks give the same answer."""
+        if self.accelerator.num_processes == 1:
+            return self.training.stop.asked
+        return bool(self._stop_agreed > 0)
+
+    def _prepare_inputs(self, inputs: Batch) -> Batch:
+        self._check_ids(inputs)
+        device = self.args.device
+        return replace(
+            inputs,
+            input_ids=inputs.input_ids.to(device),
+            position_ids=inputs.position_ids.to(device),
+            document_ids=inputs.document_ids.to(device),
+            targets=inputs.targets.to(device),
+        )
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: Batch,
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """The micro-batch's share of the step's mean; DDP and FSDP then average over ranks."""
+        total, terms = model(inputs)
+        if not torch.isfinite(total):
+            raise ModelError(_diverged(inputs, self.state.global_step))
+        weights = float(inputs.targets.weights_N.sum())
+        self.figures.add(total, terms, weights, sum(d.length for d in inputs.documents))
+        loss: torch.Tensor = total / num_items_in_batch * self.accelerator.num_processes
+        return loss
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        """Our schedule; `rate` gives the same as a function of the step."""
+        rate = self.training.rate
+        self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(
+            optimizer or self.optimizer,
+            lambda step: rate(step),  # noqa: PLW0108 - of other callables it would save the fields
+        )
+        self._created_lr_scheduler = True
+        return self.lr_scheduler
+
+    def floating_point_ops(self, inputs: Any) -> int:
+        """Not counted."""
+        return 0
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """A line of train_log.jsonl; then to trackers, if any."""
+        if "loss" not in logs:
+            return
+        line: dict[str, float] = {"step": self.state.global_step}
+        line |= self.figures.line(self._sum_of_ranks)
+        line |= {str(name): logs[name] for name in ("learning_rate", "grad_norm") if name in logs}
+        if self.is_world_process_zero():
+            append_line(self.training.out, line)
+        super().log({name: line[name] for name in line if name != "step"}, start_time)
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        step, checkpoints = self.state.global_step, self.training.checkpoints
+        folder = checkpoints.begin(step)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.save_model(str(folder), _internal_call=True)
+        self._save_optimizer_and_scheduler(str(folder))
+        self._save_scaler(str(folder))
+        self._save_rng_state(str(folder))
+        state = {
+            **self.training.record,
+            "step": step,
+            "stream": self.training.stream.state_dict(),
+            "figures": self.figures.state(self._sum_of_ranks),
+        }
+        self.accelerator.wait_for_everyone()
+        if self.is_world_process_zero():
+            self.training.tokenizer.save_pretrained(folder)
+            self.state.save_to_json(str(folder / "trainer_state.json"))
+            write_state(folder, state)
+            checkpoints.commit(step)
+        self.accelerator.wait_for_everyone()
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        """The model alone: no pickled arguments beside it."""
+        self.accelerator.unwrap_model(self.model).save_pretrained(output_dir, state_dict=state_dict)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        """Nothing: the student was built from the checkpoint's own model folder."""
+
+    def _sum_of_ranks(self, sums: torch.Tensor) -> torch.Tensor:
+        if self.accelerator.num_processes == 1:
+            return sums
+        reduced: torch.Tensor = self.accelerator.reduce(sums.to(self.args.device), reduction="sum")
+        return reduced.cpu()
+
+    def _check_ids(self, batch: Batch) -> None:
+        """A head narrower than the teacher's is fine as long as no kept id lies beyond it."""
+        targets = batch.targets
+        tensors = (batch.input_ids, targets.labels_N, targets.ids_NK, targets.tail_ids_NS)
+        largest = max(int(ids.max()) for ids in tensors if ids.numel())
+        if largest >= self._vocabulary:
+            raise ModelError(
+                f"the student's vocabulary has {self._vocabulary} entries, and the dump holds the "
+                f"id {largest} (in {_names(batch)}). Take a student with a wider head."
+            )
+
+
+class _Flow(TrainerCallback):  # type: ignore[misc]
+    """Between steps: progress, stopping, and what is logged and saved at the end."""
+
+    def __init__(self, trainer: DistillationTrainer, training: Training) -> None:
+        self._trainer = trainer
+        self._stop = training.stop
+        self._live = LiveReport(training.report, training.rate.steps)
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Intervals are this run's, also when a checkpoint was saved with others."""
+        state.compute_steps(args, state.max_steps)
+        self._trainer.figures.start()
+        self._stop.training = True
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """After the last step the finished student is saved, which needs no checkpoint beside."""
+        if self._trainer.is_world_process_zero():
+            self._live.tell(state.global_step, self._trainer.figures)
+        if state.global_step >= state.max_steps:
+            control.should_log, control.should_save = True, False
+        elif self._trainer.stop_agreed():
+            control.should_save = control.should_training_stop = True
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """From here on a signal interrupts again."""
+        self._stop.training = False
+
+
+def _diverged(batch: Batch, step: int) -> str:
+    return (
+        f"the loss is not a finite number at step {step + 1}, on {_names(batch)}. Earlier "
+        "checkpoints are kept. Lower --learning-rate or --max-grad-norm and begin anew, or look at "
+        "these samples with `potstill inspect`."
+    )
+
+
+def _names(batch: Batch) -> str:
+    names = [document.id for document in batch.documents]
+    rest = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + rest

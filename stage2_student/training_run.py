@@ -1,0 +1,122 @@
+"""The training itself: the run folder, transformers' Trainer, the published student."""
+
+from contextlib import nullcontext
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from schemas.errors import StoppedError
+from schemas.progress import Progress, Report
+from stage2_student.card import Made, model_card
+from stage2_student.checkpoints import Checkpoints
+from stage2_student.finished_model import save_model
+from stage2_student.forward import training_forward
+from stage2_student.fused_head import HeadOptions
+from stage2_student.logit_transform import logit_transform
+from stage2_student.parallelism import place, training_arguments
+from stage2_student.preparation import Prepared
+from stage2_student.provenance import write_provenance
+from stage2_student.run_folder import locked, publish, write_run
+from stage2_student.stopping import StopRequest
+from stage2_student.trainer import DistillationTrainer, Training
+from stage2_student.training_figures import cut_lines
+
+
+def run_training(prepared: Prepared, stop: StopRequest, report: Report) -> None:
+    """Trains and publishes the student.
+
+    Raises:
+        StoppedError: somebody asked to stop; a checkpoint was saved.
+        PotstillError: the run folder cannot be written, or the training cannot go on.
+    """
+    settings, model = prepared.settings, prepared.student.model
+    training = _training(prepared, stop, report)
+    arguments = training_arguments(settings, training.out, training.rate.steps, model)
+    first = place()[0] == 0
+    with locked(training.out) if first else nullcontext():
+        if first:
+            _begin(prepared, training)
+        with training_forward(model, prepared.objective, _head_options(prepared)):
+            trainer = DistillationTrainer(model, arguments, training)
+            if prepared.state:
+                trainer.go_on(prepared.state)
+            trainer.train(resume_from_checkpoint=_text(prepared.checkpoint))
+            weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)
+        if trainer.state.global_step < training.rate.steps:
+            raise StoppedError(_stopped(trainer.state.global_step, training))
+        if first:
+            _publish(prepared, trainer, weights)
+    trainer.accelerator.wait_for_everyone()
+
+
+def created_by() -> str:
+    """Program and version."""
+    try:
+        return f"potstill {version('potstill')}"
+    except PackageNotFoundError:
+        return "potstill"
+
+
+def _training(prepared: Prepared, stop: StopRequest, report: Report) -> Training:
+    settings, out = prepared.settings, Path(prepared.settings.out).expanduser()
+    stream, source, rate = prepared.stream, prepared.student.source, prepared.rate
+    plan = stream.plan(0)
+    text = (
+        f"{plan.tokens:,} tokens an epoch in rows of {stream.max_length}, {plan.fill:.1%} of their "
+        f"places filled; {rate.steps:,} steps"
+    )
+    report(Progress(stage="train", message=text))
+    described = source and {**asdict(source), "folder": str(source.folder)}
+    return Training(
+        objective=prepared.objective,
+        stream=stream,
+        rate=rate,
+        checkpoints=Checkpoints(out, settings.keep_checkpoints),
+        record={"created_by": created_by(), "source": described},
+        tokenizer=prepared.student.tokenizer,
+        out=out,
+        report=report,
+        stop=stop,
+    )
+
+
+def _head_options(prepared: Prepared) -> HeadOptions:
+    return HeadOptions(
+        transform=logit_transform(prepared.student.model.config.get_text_config()),
+        vocabulary=prepared.dumps[0].manifest.tokenizer.head_size,
+    )
+
+
+def _begin(prepared: Prepared, training: Training) -> None:
+    """Writes what stands in the folder from the start."""
+    training.checkpoints.clear()
+    cut_lines(training.out, int(prepared.state.get("step", 0)))
+    write_provenance(training.out, prepared.dumps)
+    write_run(training.out, prepared.settings)
+
+
+def _publish(prepared: Prepared, trainer: DistillationTrainer, weights: Any) -> None:
+    student, settings = prepared.student, prepared.settings
+    made = Made(
+        steps=trainer.state.global_step, tokens=trainer.figures.tokens, created_by=created_by()
+    )
+
+    def write(folder: Path) -> None:
+        save_model(folder, student.model, weights, settings.dtype)
+        student.tokenizer.save_pretrained(folder)
+        card = model_card(settings, prepared.dumps, student, made)
+        (folder / "README.md").write_text(card, "utf-8")
+
+    publish(trainer.training.out, write)
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
+
+
+def _stopped(step: int, training: Training) -> str:
+    return (
+        f"stopped on request after step {step} of {training.rate.steps}. The checkpoint "
+        f"{training.checkpoints.newest()} is kept: run the same command with --resume to go on."
+    )

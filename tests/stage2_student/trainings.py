@@ -1,0 +1,95 @@
+"""Trainings small enough for tests: a dump with a tokenizer, a tiny student, settings."""
+
+import hashlib
+from pathlib import Path
+
+import transformers
+
+from schemas.manifest import Tokenizer
+from schemas.tokenizer_fingerprint import tokenizer_fingerprint
+from stage2_student.settings import TrainSettings
+from tests.dumps import Dump, make_settings, write_dump
+from tests.tiny import tiny_tokenizer
+
+VOCABULARY = 384
+SHAPE = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "max_position_embeddings": 128,
+}
+CONFIG = "model_type: llama\n" + "".join(
+    f"{name}: {value}\n" for name, value in SHAPE.items() if name != "vocab_size"
+)
+
+
+def make_dump(path: Path, **given) -> Dump:
+    """A dump over 384 tokens that holds the tokenizer of `tiny.py`."""
+    tokenizer = tiny_tokenizer(VOCABULARY - 8)
+    text = tokenizer.backend_tokenizer.to_str()
+    settings = make_settings(given.pop("capture", None) or make_capture(), VOCABULARY)
+    settings = settings.model_copy(
+        update={
+            "tokenizer": Tokenizer(
+                fingerprint=tokenizer_fingerprint(text),
+                size=len(tokenizer),
+                head_size=VOCABULARY,
+                special_tokens={"bos_token": 3, "eos_token": 2, "pad_token": 2},
+                chat_template="sha256:" + hashlib.sha256(b"template").hexdigest(),
+            )
+        }
+    )
+    dump = write_dump(path, vocabulary=VOCABULARY, settings=settings, **given)
+    tokenizer.save_pretrained(path / "tokenizer")
+    return dump
+
+
+def make_capture():
+    from schemas.manifest import Capture
+
+    return Capture(top_k=8, tail_samples=16)
+
+
+def write_config(folder: Path, text: str = CONFIG) -> Path:
+    """A student's configuration as a YAML file."""
+    path = folder / "student.yaml"
+    path.write_text(text)
+    return path
+
+
+def save_student(folder: Path, architecture: str = "llama", seed: int = 0, **config) -> Path:
+    """A tiny checkpoint with the dump's tokenizer."""
+    from tests.tiny import tiny_teacher
+
+    return tiny_teacher(
+        folder, vocabulary=VOCABULARY, architecture=architecture, seed=seed, **config
+    )
+
+
+def make_training(tmp_path: Path, **given) -> TrainSettings:
+    """Settings of a short training from scratch on a dump below `tmp_path`, made if missing."""
+    dump = tmp_path / "dump"
+    if not dump.exists():
+        make_dump(dump)
+    start = {} if "student" in given else {"student_config": str(write_config(tmp_path))}
+    words = {
+        "dump": [str(dump)],
+        "out": str(tmp_path / "out"),
+        "steps": 4,
+        "batch_size": 2,
+        "max_length": 48,
+        "warmup_steps": 1,
+        "learning_rate": 1e-2,
+        "save_steps": 0,
+        "log_steps": 1,
+    }
+    return TrainSettings(**{**words, **start, **given})
+
+
+def load(folder: Path):
+    """The student as anyone would load it, and what loading it said."""
+    return transformers.AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True)
