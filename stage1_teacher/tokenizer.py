@@ -144,7 +144,7 @@ class TeacherTokenizer:
             self._tokenizer.save_pretrained(folder)
             paths = [Path(folder, name) for name in FILES]
             found = {path.name: path.read_bytes() for path in paths if path.is_file()}
-        return {**found, CONFIG: _cleaned(found[CONFIG])}
+        return {**found, CONFIG: cleaned_config(found[CONFIG])}
 
 
 def load_tokenizer(
@@ -214,7 +214,7 @@ def _explained(folder: Path, error: Exception) -> str:
     )
 
 
-def _cleaned(config: bytes) -> bytes:
+def cleaned_config(config: bytes) -> bytes:
     """tokenizer_config.json without code, and without what was only true of one machine."""
     content = json.loads(config)
     kept = {name: value for name, value in content.items() if name not in _LOCAL}
