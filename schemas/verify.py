@@ -13,8 +13,10 @@ import numpy.typing as npt
 from schemas import layout
 from schemas.alignment import merged_alignment
 from schemas.dump_folder import DumpFolder, open_dump
+from schemas.errors import ModelError
 from schemas.manifest import Alignment, Shard
 from schemas.progress import Progress, Report, ignore
+from schemas.tokenizer_fingerprint import FILE, tokenizer_fingerprint
 from schemas.verify_shard import Finding, Tick, verify_shard
 
 __all__ = ["Finding", "Verification", "verify"]
@@ -67,6 +69,7 @@ def verify(url: str, report: Report = ignore) -> Verification:
     tick = _ticker(dump, report)
     for shard in dump.shards:
         read.add(shard, tick)
+    read.findings += _tokenizer_findings(dump)
     if not read.findings:
         read.findings += [*_repeated_ids(dump, read.ids), *_alignment_of_manifest(dump, read)]
     return Verification(
@@ -140,6 +143,22 @@ def _repeated_ids(dump: DumpFolder, hashes: list[npt.NDArray[np.uint64]]) -> Ite
         )
 
 
+def _tokenizer_findings(dump: DumpFolder) -> Iterator[Finding]:
+    if FILE not in dump.names(layout.TOKENIZER):
+        return
+    name, expected = f"{layout.TOKENIZER}/{FILE}", dump.manifest.tokenizer.fingerprint
+    try:
+        found = tokenizer_fingerprint(dump.read_bytes(name))
+    except ModelError as error:
+        found = str(error)
+    if found != expected:
+        yield Finding(
+            where=name,
+            problem=f"it is not the teacher's tokenizer: {found}, expected {expected}",
+            cure="take a fresh copy of that file",
+        )
+
+
 def _alignment_of_manifest(dump: DumpFolder, read: _Read) -> Iterator[Finding]:
     found = merged_alignment(read.alignments)
     if found.positions != dump.manifest.alignment.positions:
@@ -154,6 +173,8 @@ def _alignment_of_manifest(dump: DumpFolder, read: _Read) -> Iterator[Finding]:
 
 
 def _notes(dump: DumpFolder) -> Iterator[str]:
+    if FILE not in dump.names(layout.TOKENIZER):
+        yield f"{layout.TOKENIZER}/{FILE} is not there: ids can be trained on, but not be read"
     known = {shard.name for shard in dump.shards}
     for folder in (layout.DATA, layout.HIDDEN):
         others = [name for name in dump.listing(folder) if name not in known]

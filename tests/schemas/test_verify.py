@@ -18,6 +18,7 @@ from schemas.progress import Progress
 from schemas.shard_sums import ShardSums
 from schemas.shards import write_shard
 from schemas.strict_json import json_bytes
+from schemas.tokenizer_fingerprint import tokenizer_fingerprint
 from schemas.verify import Verification, verify
 from tests.dumps import Dump, sha, write_dump
 
@@ -69,7 +70,8 @@ def problems(dump: Dump) -> str:
 def test_a_whole_dump(dump: Dump) -> None:
     told: list[Progress] = []
     found = verify(str(dump.path), told.append)
-    assert isinstance(found, Verification) and found.ok and found.notes == ()
+    assert isinstance(found, Verification) and found.ok
+    assert ["tokenizer.json is not there" in note for note in found.notes] == [True]
     assert (found.shards, found.rows) == (3, 24)
     assert found.tokens == sum(len(s.input_ids) for s in dump.samples.values())
     assert found.positions == sum(len(s.positions) for s in dump.samples.values())
@@ -179,7 +181,19 @@ def test_left_overs_are_a_note(dump: Dump) -> None:
     (dump.path / "data/part-000000-ffff.parquet").write_bytes(b"orphan")
     found = verify(str(dump.path))
     assert found.ok
-    assert "1 files in data/ are not part of the dump (part-000000-ffff" in found.notes[0]
+    assert "1 files in data/ are not part of the dump (part-000000-ffff" in found.notes[1]
+
+
+def test_the_tokenizer_is_the_teachers(dump: Dump) -> None:
+    text = json.dumps({"model": {"type": "WordLevel", "vocab": {"a": 0, "b": 1}}})
+    own = dump.manifest.tokenizer.model_copy(update={"fingerprint": tokenizer_fingerprint(text)})
+    write_manifest(dump, tokenizer=own, shards=[], alignment=merged_alignment([]))
+    path = dump.path / "tokenizer/tokenizer.json"
+    path.write_text(text.replace(": ", " : "))
+    assert verify(str(dump.path)).ok
+    for bad in (text.replace('"b"', '"c"'), text[:-3], "[]"):
+        path.write_text(bad)
+        assert "tokenizer.json: it is not the teacher's tokenizer" in problems(dump)
 
 
 def add_hidden(dump: Dump, change: Any = None) -> Manifest:
