@@ -3,7 +3,7 @@
 Shapes: B rows, T places of a row, N trained positions.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -53,3 +53,13 @@ class Batch:
     documents: tuple[Document, ...]
     epoch: int
     step: int
+
+    def to(self, device: torch.device | str) -> "Batch":
+        """The same on another device."""
+        return replace(
+            self,
+            input_ids=self.input_ids.to(device),
+            position_ids=self.position_ids.to(device),
+            document_ids=self.document_ids.to(device),
+            targets=self.targets.to(device),
+        )

@@ -37,6 +37,11 @@ def prove_logits(model: Any, transform: LogitTransform) -> None:
     with _evaluating(model):
         own_TV = model(input_ids=ids_BT, use_cache=False).logits[0].float()
         raw_TV = model.get_output_embeddings()(hidden_states(model, ids_BT, None))[0].float()
+    if not torch.isfinite(own_TV).all():
+        raise ModelError(
+            f"{type(model).__name__} gives logits that are not finite: its weights are damaged, or "
+            "its training diverged. Take another checkpoint."
+        )
     here_TV = transform.cap_(raw_TV * transform.scale)
     if not _same(own_TV, here_TV):
         raise ModelError(
