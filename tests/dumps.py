@@ -26,11 +26,17 @@ from schemas.manifest import (
 )
 from schemas.shard_sums import ShardSums
 from schemas.shards import write_shard
+from schemas.tokenizer_fingerprint import tokenizer_fingerprint
 from stage1_teacher.samples import Sample, Segment
 from stage1_teacher.shard_tables import shard_table
 from tests.capture_twin import capture_twin
 
 VOCABULARY = 64
+
+TOKENIZER = json.dumps(
+    {"model": {"type": "WordLevel", "vocab": {f"w{i}": i for i in range(VOCABULARY)}}}
+)
+"""A tokenizer.json; synthetic dumps whose settings name its fingerprint hold it."""
 
 
 @dataclass
@@ -89,7 +95,7 @@ def make_settings(capture: Capture, vocabulary: int = VOCABULARY, rows: int = 0)
         ),
         engine=Engine(name="synthetic", version="1"),
         tokenizer=Tokenizer(
-            fingerprint=sha(b"tokenizer"),
+            fingerprint=tokenizer_fingerprint(TOKENIZER),
             size=vocabulary,
             head_size=vocabulary,
             special_tokens={},
@@ -127,6 +133,8 @@ def write_dump(
     columns = shard_columns(capture.temperatures, capture.optional_columns)
     (path / layout.DATA).mkdir(parents=True)
     (path / layout.TOKENIZER).mkdir()
+    if settings.tokenizer.fingerprint == tokenizer_fingerprint(TOKENIZER):
+        (path / layout.TOKENIZER / "tokenizer.json").write_text(TOKENIZER)
     plan = plan_identity(settings)
     shards = []
     for unit, start in enumerate(range(0, count, unit_size)):

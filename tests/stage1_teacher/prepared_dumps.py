@@ -10,7 +10,7 @@ from stage1_teacher.preparation import Prepared, Rendered
 from stage1_teacher.samples import Sample, Signals
 from stage1_teacher.units import unit_ranges
 from tests.capture_twin import capture_twin
-from tests.dumps import VOCABULARY, make_samples, make_settings
+from tests.dumps import TOKENIZER, VOCABULARY, make_samples, make_settings
 
 HIDDEN_SIZE = 6
 
@@ -78,6 +78,6 @@ def prepared_dump(
         engine=engine or TwinEngine(),
         hidden_size=HIDDEN_SIZE,
         batch_tokens=batch_tokens,
-        tokenizer_files={"tokenizer.json": b"{}\n"},
+        tokenizer_files={"tokenizer.json": TOKENIZER.encode()},
         decoder=Letters(),
     )
