@@ -158,7 +158,7 @@ def read_head(
     )
     head = make_products(hidden_ND, weight_VD, bias_V, call.options)
     with torch.autocast(hidden_ND.device.type, enabled=False):
-        rows = blocks_of(len(hidden_ND), head.scratch.rows)
+        rows = blocks_of(len(hidden_ND), head.block_rows)
         return _joined([_read_block(head, call, block) for block in rows])
 
 

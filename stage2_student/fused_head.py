@@ -161,7 +161,7 @@ def _sum_blocks(
     head: HeadProducts, call: HeadCall, loss: BlockLoss, gradients: HeadGradients | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     totals, terms = [], []
-    for rows in blocks_of(len(head.hidden_ND), head.scratch.rows):
+    for rows in blocks_of(len(head.hidden_ND), head.block_rows):
         block = call.targets.block(rows)
         logits_nV = head.logits(rows)
         softmaxes = block_softmaxes(head, logits_nV, block, call)

@@ -1,33 +1,19 @@
 """The three matrix products of the fused head, one block of rows at a time.
 
-Shapes: N positions, n positions of one block, V vocabulary, D hidden width.
+Shapes: N positions, n positions of one block, V vocabulary, C part of it, D hidden width.
 
 Numbers: bf16 inputs are multiplied in bf16 and everything after that is fp32; fp32 stays fp32, fp64
 stays fp64. The weight's gradient is accumulated in fp32 (fp64 for fp64) over the blocks.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 
 import torch
 
 from stage2_student.logit_transform import LogitTransform
 
-
-@dataclass(slots=True, kw_only=True, eq=False)
-class Scratch:
-    """[rows, V] buffers by name, allocated at their first use and reused for every block."""
-
-    rows: int
-    vocabulary: int
-    device: torch.device
-    _buffers: dict[str, torch.Tensor] = field(default_factory=dict)
-
-    def take(self, name: str, rows: int, dtype: torch.dtype) -> torch.Tensor:
-        """The first rows of the named buffer, whatever they hold."""
-        if name not in self._buffers:
-            shape = (self.rows, self.vocabulary)
-            self._buffers[name] = torch.empty(shape, dtype=dtype, device=self.device)
-        return self._buffers[name][:rows]
+_COLUMNS = {"cpu": 4096}
+"""Vocabulary entries whose bf16 products are converted at once; on a GPU all of them."""
 
 
 class HeadProducts:
@@ -47,7 +33,8 @@ class HeadProducts:
         self.weight_VD = weight_VD.detach().to(self.dtype)
         self.bias_V = None if bias_V is None else bias_V.detach().to(self.sum_dtype)
         self.transform = transform
-        self.scratch = Scratch(rows=block_rows, vocabulary=len(weight_VD), device=weight_VD.device)
+        self.block_rows = block_rows
+        self._buffers: dict[str, torch.Tensor] = {}
 
     def logits(self, rows: slice) -> torch.Tensor:
         """[n, V] logits of some rows, scaled and capped, in a buffer that the next call reuses."""
@@ -56,8 +43,8 @@ class HeadProducts:
         if self.dtype == self.sum_dtype:
             torch.mm(hidden_nD, self.weight_VD.t(), out=logits_nV)
         else:
-            low_nV = self.scratch.take("low", len(hidden_nD), self.dtype)
-            logits_nV.copy_(torch.mm(hidden_nD, self.weight_VD.t(), out=low_nV))
+            for part in self.columns():
+                logits_nV[:, part] = torch.mm(hidden_nD, self.weight_VD[part].t())
         if self.bias_V is not None:
             logits_nV.add_(self.bias_V)
         if self.transform.scale != 1:
@@ -65,8 +52,19 @@ class HeadProducts:
         return self.transform.cap_(logits_nV)
 
     def buffer(self, name: str, rows: int) -> torch.Tensor:
-        """A named [n, V] buffer in the type that sums are taken in."""
-        return self.scratch.take(name, rows, self.sum_dtype)
+        """The first rows of a named [block_rows, V] buffer that all blocks of a call share."""
+        if name not in self._buffers:
+            shape = (self.block_rows, len(self.weight_VD))
+            new = torch.empty(shape, dtype=self.sum_dtype, device=self.weight_VD.device)
+            self._buffers[name] = new
+        return self._buffers[name][:rows]
+
+    def columns(self) -> Iterator[slice]:
+        """Parts of the vocabulary whose products are converted while they are in the cache."""
+        vocabulary = len(self.weight_VD)
+        size = _COLUMNS.get(self.weight_VD.device.type, vocabulary)
+        for start in range(0, vocabulary, size):
+            yield slice(start, min(start + size, vocabulary))
 
 
 class HeadGradients:
@@ -78,9 +76,11 @@ class HeadGradients:
         vocabulary, width = head.weight_VD.shape
         self._head = head
         self._empty = True
-        self.hidden_ND = torch.empty_like(head.hidden_ND) if hidden else None
-        self.bias_V = torch.zeros(full_rows, dtype=head.sum_dtype, device=device) if bias else None
+        self.hidden_ND: torch.Tensor | None = None
         self.weight_VD: torch.Tensor | None = None
+        self.bias_V = torch.zeros(full_rows, dtype=head.sum_dtype, device=device) if bias else None
+        if hidden:
+            self.hidden_ND = torch.empty_like(head.hidden_ND, dtype=head.sum_dtype)
         if weight:
             shape = (full_rows, width)
             self.weight_VD = torch.empty(shape, dtype=head.sum_dtype, device=device)
@@ -88,33 +88,39 @@ class HeadGradients:
 
     def add(self, rows: slice, gradient_nV: torch.Tensor) -> None:
         """Adds one block's gradient with respect to its scaled logits."""
-        vocabulary = gradient_nV.shape[1]
         if self.bias_V is not None:
-            self.bias_V[:vocabulary] += gradient_nV.sum(dim=0)
-        low_nV = self._lowered(gradient_nV)
-        if self.hidden_ND is not None:
-            torch.mm(low_nV, self._head.weight_VD, out=self.hidden_ND[rows])
-        if self.weight_VD is not None:
-            self._add_weight(self.weight_VD[:vocabulary], low_nV, self._head.hidden_ND[rows])
+            self.bias_V[: gradient_nV.shape[1]] += gradient_nV.sum(dim=0)
+        if self._head.dtype == self._head.sum_dtype:
+            self._add_products(rows, gradient_nV)
+        else:
+            self._add_lowered_products(rows, gradient_nV)
         self._empty = False
 
-    def _lowered(self, gradient_nV: torch.Tensor) -> torch.Tensor:
-        if self._head.dtype == self._head.sum_dtype:
-            return gradient_nV
-        low_nV = self._head.scratch.take("low", len(gradient_nV), self._head.dtype)
-        return low_nV.copy_(gradient_nV)
-
-    def _add_weight(self, sum_VD: torch.Tensor, low_nV: torch.Tensor, low_nD: torch.Tensor) -> None:
-        """The first block writes and the others add: no pass to fill with zeros."""
-        same = low_nV.dtype == sum_VD.dtype
-        if same and self._empty:
-            torch.mm(low_nV.t(), low_nD, out=sum_VD)
-        elif same:
-            sum_VD.addmm_(low_nV.t(), low_nD)
-        elif self._empty:
-            sum_VD.copy_(torch.mm(low_nV.t(), low_nD))
+    def _add_products(self, rows: slice, gradient_nV: torch.Tensor) -> None:
+        """The first block writes the weight's gradient and the others add to it in the product."""
+        if self.hidden_ND is not None:
+            torch.mm(gradient_nV, self._head.weight_VD, out=self.hidden_ND[rows])
+        if self.weight_VD is None:
+            return
+        sum_VD = self.weight_VD[: gradient_nV.shape[1]]
+        if self._empty:
+            torch.mm(gradient_nV.t(), self._head.hidden_ND[rows], out=sum_VD)
         else:
-            sum_VD.add_(torch.mm(low_nV.t(), low_nD))
+            sum_VD.addmm_(gradient_nV.t(), self._head.hidden_ND[rows])
+
+    def _add_lowered_products(self, rows: slice, gradient_nV: torch.Tensor) -> None:
+        """The same in bf16, where a product must leave bf16 before it is added."""
+        head = self._head
+        if self.hidden_ND is not None:
+            self.hidden_ND[rows] = 0
+        for part in head.columns():
+            low_nC = gradient_nV[:, part].to(head.dtype)
+            if self.hidden_ND is not None:
+                self.hidden_ND[rows] += torch.mm(low_nC, head.weight_VD[part])
+            if self.weight_VD is not None:
+                product_CD = torch.mm(low_nC.t(), head.hidden_ND[rows])
+                sum_CD = self.weight_VD[part]
+                sum_CD.copy_(product_CD) if self._empty else sum_CD.add_(product_CD)
 
 
 def product_dtype(hidden: torch.Tensor, weight: torch.Tensor) -> torch.dtype:
