@@ -12,43 +12,29 @@ after its imports.
 """
 
 import argparse
-import contextlib
 import json
 import os
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from benchmarks.machine import write_result
-from stage2_student.distillation import distillation_loss
-from stage2_student.objective import make_objective
-from stage2_student.targets import Targets
+from benchmarks.training_step_arms import (
+    NAMES,
+    POSITIONS,
+    VOCABULARY,
+    WIDTH,
+    Arm,
+    loss_arms,
+    step_arms,
+)
 
-ROWS, LENGTH, VOCABULARY, WIDTH = 4, 512, 49_152, 576
-POSITIONS = ROWS * (LENGTH - 1)
-DRAWS = 32
-OBJECTIVES = {
-    "fused ce": make_objective("ce"),
-    "fkl sample": make_objective("fkl"),
-    "fkl bucket": make_objective("fkl", tail="bucket"),
-    "0.9 fkl(T=2) + 0.1 ce": make_objective("fkl", 2.0, 0.1),
-}
-NAMES = [
-    "transformers ce",
-    "torch linear ce",
-    *OBJECTIVES,
-    "fkl sample k=8",
-    "fkl sample k=256",
-    "dense fkl",
-]
 STEPS = [
     ("transformers ce", False),
     ("fkl sample", False),
@@ -58,7 +44,6 @@ STEPS = [
 ]
 """(arm, on huge pages?)"""
 REMEMBERED = ["transformers ce", "fused ce", "fkl sample"]
-Arm = Callable[[], None]
 
 
 def main() -> None:
@@ -106,137 +91,20 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _student() -> LlamaForCausalLM:
-    config = LlamaConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=WIDTH,
-        intermediate_size=1536,
-        num_hidden_layers=6,
-        num_attention_heads=9,
-        num_key_value_heads=3,
-        tie_word_embeddings=True,
-    )
-    torch.manual_seed(0)
-    return LlamaForCausalLM(config)
-
-
-def _targets(kept: int) -> Targets:
-    """Random targets: per row `kept` different ids with a Zipf-like teacher and a tail sample."""
-    generator = torch.Generator().manual_seed(1)
-    first = torch.randint(VOCABULARY, (POSITIONS, 1), generator=generator)
-    ids_NK = (first + 191 * torch.arange(kept)) % VOCABULARY
-    logits_NK = -2 * torch.log(torch.arange(1.0, kept + 1)).expand(POSITIONS, kept)
-    draws = torch.randint(0, DRAWS // 2, (POSITIONS, 1), generator=generator)
-    absent_NS = torch.arange(DRAWS) >= draws
-    mass_N = torch.full((POSITIONS,), -2.5)
-    return Targets(
-        rows_N=torch.arange(POSITIONS),
-        ids_NK=ids_NK,
-        logits_NK=logits_NK.contiguous(),
-        tail_logmass_N={1.0: mass_N, 2.0: mass_N / 2},
-        tail_ids_NS=(first - 7 * torch.arange(1, DRAWS + 1)) % VOCABULARY,
-        tail_logits_NS=torch.full((POSITIONS, DRAWS), -9.0).masked_fill(absent_NS, -torch.inf),
-        draws_per_unit=64,
-        labels_N=torch.randint(VOCABULARY, (POSITIONS,), generator=generator),
-        token_logprobs_N=torch.full((POSITIONS,), -3.0),
-        weights_N=torch.ones(POSITIONS),
-    )
-
-
-def _head_loss(arm: str) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
-    """(hidden [POSITIONS, D], weight [V, D]) → mean loss, for every arm but transformers' own."""
-    name, _, kept = arm.partition(" k=")
-    targets = _targets(int(kept or 64))
-    if name in OBJECTIVES:
-        objective = OBJECTIVES[name]
-        return lambda h, w: distillation_loss(h, w, targets, objective).total / POSITIONS
-    if name == "torch linear ce":
-        return lambda h, w: torch.nn.functional.linear_cross_entropy(h, w, targets.labels_N)
-    if name == "dense fkl":
-        return _dense_fkl()
-    return lambda h, w: torch.nn.functional.cross_entropy(
-        torch.nn.functional.linear(h, w).float(), targets.labels_N
-    )
-
-
-def _dense_fkl() -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
-    """Against a dense teacher whose probabilities are already there: no teacher's forward in it."""
-    logp = torch.randn(POSITIONS, VOCABULARY).log_softmax(-1)
-
-    def loss(hidden: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-        logq = torch.nn.functional.linear(hidden, weight).float().log_softmax(-1)
-        return torch.nn.functional.kl_div(logq, logp, log_target=True, reduction="batchmean")
-
-    return loss
-
-
-def _autocast(options: argparse.Namespace) -> contextlib.AbstractContextManager[Any]:
-    return torch.autocast("cpu", torch.bfloat16, enabled=options.dtype == "bfloat16")
-
-
-def _loss_arms(options: argparse.Namespace) -> dict[str, Arm]:
-    """The loss alone: forward and backward to hidden states and weight."""
-    hidden = torch.randn(POSITIONS, WIDTH, requires_grad=True)
-    weight = (torch.randn(VOCABULARY, WIDTH) / WIDTH**0.5).requires_grad_()
-
-    def arm(name: str) -> Arm:
-        loss_of = _head_loss(name)
-
-        def run() -> None:
-            with _autocast(options):
-                loss = loss_of(hidden, weight)
-            loss.backward()
-            hidden.grad = weight.grad = None
-
-        return run
-
-    return {name: arm(name) for name in NAMES}
-
-
-def _step_arms(names: list[str], options: argparse.Namespace) -> dict[str, Arm]:
-    """A whole optimizer step of one student that the arms share."""
-    student = _student()
-    optimizer = torch.optim.AdamW(student.parameters(), lr=1e-5, fused=True)  # as Trainer does
-    ids = torch.randint(VOCABULARY, (ROWS, LENGTH))
-
-    def loss_of(name: str) -> Callable[[], torch.Tensor]:
-        if name == "transformers ce":
-            return lambda: student(input_ids=ids, labels=ids, use_cache=False).loss
-        head_loss = _head_loss(name)
-
-        def loss() -> torch.Tensor:
-            states = student.model(ids, use_cache=False).last_hidden_state
-            return head_loss(states[:, :-1].flatten(0, 1), student.lm_head.weight)
-
-        return loss
-
-    def arm(name: str) -> Arm:
-        forward = loss_of(name)
-
-        def run() -> None:
-            with _autocast(options):
-                loss = forward()
-            loss.backward()
-            optimizer.step()
-            optimizer.zero_grad()
-
-        return run
-
-    return {name: arm(name) for name in names}
-
-
 class Worker:
     """A process that runs arms one at a time on request and answers with their CPU seconds."""
 
     def __init__(self, options: argparse.Namespace, huge: bool) -> None:
-        environment = {**os.environ, "THP_MEM_ALLOC_ENABLE": str(int(huge))}
-        pipe = subprocess.PIPE
-        command = [*_command(options), "--worker"]
         self._process = subprocess.Popen(
-            command, stdin=pipe, stdout=pipe, text=True, env=environment
+            [*_command(options), "--worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=_environment(huge),
         )
 
     def run(self, part: str, arm: str) -> float:
+        """CPU seconds of one run of an arm."""
         self._process.stdin.write(json.dumps([part, arm]) + "\n")
         self._process.stdin.flush()
         return float(self._process.stdout.readline())
@@ -253,13 +121,18 @@ class Timed:
 
     @property
     def name(self) -> str:
+        """The line's name in tables and results."""
         return self.arm if self.huge else f"{self.arm}, ordinary pages"
 
 
 def _work(options: argparse.Namespace) -> None:
-    arms = {"step": _step_arms([arm for arm, _ in STEPS], options), "loss": _loss_arms(options)}
+    make = {"step": lambda: step_arms([arm for arm, _ in STEPS], options)}
+    make["loss"] = lambda: loss_arms(options)
+    arms: dict[str, dict[str, Arm]] = {}
     for line in sys.stdin:
         part, name = json.loads(line)
+        if part not in arms:
+            arms[part] = make[part]()
         started = time.process_time()
         arms[part][name]()
         print(time.process_time() - started, flush=True)
@@ -279,6 +152,10 @@ def _times(lines: list[Timed], options: argparse.Namespace) -> dict[str, dict[st
     }
 
 
+def _environment(huge: bool) -> dict[str, str]:
+    return {**os.environ, "THP_MEM_ALLOC_ENABLE": str(int(huge))}
+
+
 def _command(options: argparse.Namespace) -> list[str]:
     command = [sys.executable, "-m", "benchmarks.training_step"]
     return [*command, "--dtype", options.dtype, "--threads", str(options.threads)]
@@ -287,13 +164,15 @@ def _command(options: argparse.Namespace) -> list[str]:
 def _peak_of(arm: str, options: argparse.Namespace) -> float:
     """MiB at the peak of three steps in a fresh process, above what its imports hold."""
     command = [*_command(options), "--memory-of", arm]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        command, check=True, capture_output=True, text=True, env=_environment(True)
+    )
     return float(json.loads(done.stdout))
 
 
 def _own_peak(options: argparse.Namespace) -> float:
     before = _status("VmRSS")
-    run = _step_arms([options.memory_of], options)[options.memory_of]
+    run = step_arms([options.memory_of], options)[options.memory_of]
     for _ in range(3):
         run()
     return round(_status("VmHWM") - before, 1)
