@@ -56,7 +56,7 @@ def body_states(model: Any, ids_BT: Tensor) -> Tensor:
 
 def _token_ids(model: Any) -> Tensor:
     """Two rows of ids spread over the vocabulary; the second one's end stands for padding."""
-    count = model.get_input_embeddings().weight.shape[0]
+    count = int(model.get_input_embeddings().weight.shape[0])
     numbers = torch.arange(1, 2 * _LENGTH + 1, device=model.device)
     return (numbers * 7919 % count).view(2, _LENGTH)
 
