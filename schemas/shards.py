@@ -19,6 +19,7 @@ FOOTER_KEY = "potstill"
 ROWS_PER_GROUP = 64
 TOKENS_PER_GROUP = 20_000
 _PAGE_BYTES = 1 << 20
+_CHUNKING = {"min_chunk_size": 1 << 19, "max_chunk_size": 1 << 21, "norm_level": 0}
 
 
 def write_shard(
@@ -47,7 +48,7 @@ def open_shard(
         sink,
         schema,
         compression="zstd",
-        compression_level=3,
+        compression_level=1,
         use_dictionary=False,
         write_statistics=False,
         column_encoding=_encodings(schema),
@@ -56,7 +57,7 @@ def open_shard(
         store_schema=False,
         write_page_checksum=True,
         write_page_index=True,
-        use_content_defined_chunking=True,
+        use_content_defined_chunking=_CHUNKING,
     ) as writer:
         yield lambda table: writer.write_table(table, row_group_size=max(1, table.num_rows))
         writer.add_key_value_metadata({FOOTER_KEY: canonical(footer).decode()})
