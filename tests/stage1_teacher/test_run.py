@@ -2,6 +2,7 @@ import errno
 import gc
 import os
 import signal
+import time
 import tracemalloc
 from dataclasses import replace
 
@@ -272,3 +273,17 @@ def test_memory_does_not_grow_with_the_corpus(dump, tmp_path, monkeypatch):
     small = peak_memory(dump, 24, tmp_path / "small")
     large = peak_memory(dump, 160, tmp_path / "large")
     assert large < 1.5 * small, (small, large)
+
+
+def test_workers_that_run_the_same_command_share_the_dump(dump, tmp_path):
+    child = os.fork()
+    if child == 0:
+        slow = TwinEngine(before=lambda seen: time.sleep(0.02))
+        os._exit(0 if dump(prepared_dump(engine=slow)).units_done else 1)
+    mine = dump(prepared_dump(engine=TwinEngine(before=lambda seen: time.sleep(0.02))))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0, "the other worker did nothing"
+    assert 0 < mine.units_done < 5
+    assert (mine.rows, mine.units) == (40, 5)
+    assert verify(str(tmp_path / "out")).ok
+    dump(prepared_dump(), tmp_path / "undisturbed")
+    assert rows_of(tmp_path / "out") == rows_of(tmp_path / "undisturbed")
