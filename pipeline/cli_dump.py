@@ -45,27 +45,32 @@ def run(call: Call) -> int:
 
 
 def _preview(call: Call, rows: int) -> int:
-    raise NotImplementedError
+    from pipeline.preview_view import preview_view
+    from stage1_teacher.preview import preview
+
+    samples = preview(call.settings, rows)
+    call.output.result({"samples": [asdict(s) for s in samples]}, preview_view(samples))
+    return 0
 
 
 def _check(call: Call) -> int:
     from pipeline.inspection_view import facts
+    from pipeline.report_words import count, size
     from stage1_teacher.card import policy_sentence
-    from stage1_teacher.preparation import prepare
+    from stage1_teacher.dump_estimate import check
 
-    prepared = prepare(call.settings, call.output.report)
-    plan = prepared.settings
-    teacher, corpus = plan.teacher, plan.corpus
+    found = check(call.settings, call.output.report)
     shown = {
-        "teacher": f"{teacher.name}, {teacher.parameters:,} parameters, {teacher.dtype}",
-        "corpus": f"{corpus.name}: {corpus.rows:,} rows in {len(prepared.units):,} units",
-        "kept per position": policy_sentence(plan.capture),
-        "longest sequence": f"{plan.limits.max_length:,} tokens",
-        "licences": f"teacher {teacher.license}, corpus {corpus.license}",
+        "checked": "options, place, teacher's configuration and tokenizer, corpus: all fine",
+        "corpus": f"{found.rows:,} rows in {found.units:,} units",
+        "sequences": f"about {count(found.sequences)}, {count(found.tokens)} tokens, "
+        f"{count(found.positions)} with signals",
+        "kept per position": policy_sentence(call.settings.capture()),
+        "size": f"about {size(found.bytes)}, {found.bytes_per_token:.0f} bytes/token",
     }
-    data = {"units": len(prepared.units), "plan": plan.model_dump(mode="json")}
-    call.output.result({"dry_run": True, **data}, facts(shown))
-    call.output.next({"the same without --dry-run": again(call)})
+    if found.truncated:
+        shown["cut"] = f"about {found.truncated:,} rows are longer than --max-length"
+    call.output.result({"dry_run": True, **asdict(found)}, facts(shown))
     return 0
 
 
@@ -101,14 +106,6 @@ def _dump(call: Call) -> int:
         }
     )
     return 0
-
-
-def again(call: Call) -> str:
-    """The command without its switches, as far as it was given by flags."""
-    words = ["potstill", "dump"]
-    for name in ("teacher", "corpus", "out"):
-        words += [f"--{name}", getattr(call.settings, name)]
-    return shlex.join(words) + (" …" if len(call.values) > 3 else "")
 
 
 SPEC = Spec(

@@ -101,6 +101,7 @@ def sample(dump: DumpFolder, wanted: str) -> SampleView:
         InputError: no sample has this id.
         DamagedError: a shard on the way to it is bad.
     """
+    text = TokenText(dump)
     for shard in dump.shards:
         file = dump.shard_file(shard)
         with dump.reading(shard.name):
@@ -109,7 +110,7 @@ def sample(dump: DumpFolder, wanted: str) -> SampleView:
                 if wanted in ids:
                     table = file.read_row_group(group)
                     check_values(table, dump.manifest, shard.name)
-                    return _view(table, ids.index(wanted), shard.name, TokenText(dump))
+                    return _view(table, ids.index(wanted), shard.name, text)
     raise InputError(
         f"{dump.url} has no sample {wanted!r}. Its ids look like {', '.join(first_ids(dump))}."
     )

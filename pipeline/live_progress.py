@@ -134,8 +134,8 @@ def line_of(progress: Progress, seconds_left: float | None) -> str:
 
 
 def figures_text(figures: Mapping[str, float]) -> str:
-    """Live figures as text: "1,234 tokens/s, loss 2.31"."""
-    return ", ".join(_figure(name, value) for name, value in figures.items())
+    """Live figures as text: "1,234 tokens/s, loss 2.31"; the count itself says the step."""
+    return ", ".join(_figure(name, value) for name, value in figures.items() if name != "step")
 
 
 def _figure(name: str, value: float) -> str:

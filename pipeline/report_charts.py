@@ -8,9 +8,12 @@ from typing import Any
 
 import altair as alt
 
-from pipeline.report_data import Bin, Metrics, Step
+from pipeline.report_data import Step
+from stage2_student.evaluation import Bin, Metrics
 
 TEACHER, STUDENT = "#8b7cf0", "#e0912f"
+_PALETTE = [STUDENT, TEACHER, "#3ba99c", "#c65b7c", "#6f93d6", "#8f9a3e"]
+_TERMS = {"fkl": "forward KL", "ce": "cross-entropy"}
 _HEIGHT = 260
 _PERCENT = alt.Axis(format="%", tickCount=5)
 _POWERS = "datum.value ? format(datum.value, '~e') : '0'"
@@ -20,17 +23,18 @@ _LEGEND = alt.Legend(
 
 
 def loss_chart(steps: Sequence[Step]) -> dict[str, Any]:
-    """The loss and its parts over the steps: thin as logged, thick as a running mean."""
-    names = {"loss": "loss", "fkl": "forward KL", "ce": "cross-entropy"}
-    parts = [name for name in names if any(getattr(s, name) is not None for s in steps)]
-    if parts == ["loss", "fkl"] and all(s.loss == s.fkl for s in steps):
-        parts = ["loss"]
-    rows = [row for name in parts for row in _series(steps, name, names[name])]
+    """The loss and its terms over the steps: thin as logged, thick as a running mean."""
+    series = {"loss": [(s.step, s.loss) for s in steps]}
+    for term in dict.fromkeys(name for s in steps for name in s.terms):
+        points = [(s.step, s.terms[term]) for s in steps if term in s.terms]
+        if points != series["loss"]:
+            series[_TERMS.get(term, term)] = points
+    rows = [row for name, points in series.items() for row in _smoothed(name, points)]
     base = _chart(rows).encode(
         x=alt.X("step:Q", title="step", axis=alt.Axis(tickMinStep=1)),
         color=alt.Color(
             "part:N",
-            scale=alt.Scale(domain=[names[p] for p in parts], range=_palette(len(parts))),
+            scale=alt.Scale(domain=list(series), range=_PALETTE[: len(series)]),
             legend=_LEGEND,
         ),
     )
@@ -131,17 +135,12 @@ def _models() -> alt.Color:
     return alt.Color("model:N", scale=scale, legend=legend)
 
 
-def _palette(count: int) -> list[str]:
-    return [STUDENT, TEACHER, "#3ba99c"][:count]
-
-
-def _series(steps: Sequence[Step], name: str, title: str) -> Iterable[dict[str, Any]]:
+def _smoothed(part: str, points: Sequence[tuple[int, float]]) -> Iterable[dict[str, Any]]:
     """A running mean over a twentieth of the run, centred, beside every value."""
-    points = [(s.step, getattr(s, name)) for s in steps if getattr(s, name) is not None]
     reach = max(1, len(points) // 40)
     for index, (step, value) in enumerate(points):
         near = [v for _, v in points[max(0, index - reach) : index + reach + 1]]
-        yield {"part": title, "step": step, "value": value, "mean": sum(near) / len(near)}
+        yield {"part": part, "step": step, "value": value, "mean": sum(near) / len(near)}
 
 
 def _bins(model: str, bins: Sequence[Bin]) -> Iterable[dict[str, Any]]:

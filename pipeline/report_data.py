@@ -1,8 +1,7 @@
 """What a report is made of: the files that a student's folder holds anyway, read and checked.
 
 run.yaml, train_log.jsonl and dump.json come from training, evaluation.json from evaluating. Each
-may be missing: the page then says which command writes it. Unknown fields are left alone, so that
-a report can be made from what a newer version wrote.
+may be missing: the page then says which command writes it.
 """
 
 import json
@@ -14,6 +13,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from schemas.errors import InputError
+from stage2_student.evaluation import Evaluation
 
 RUN, LOG, DUMPS, EVALUATION = "run.yaml", "train_log.jsonl", "dump.json", "evaluation.json"
 MAKERS = {
@@ -31,89 +31,26 @@ class Read(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
-class Metrics(Read):
-    """Means over positions; cross-entropies and KL in nats. `kl` is KL(teacher ‖ student)."""
-
-    positions: int
-    cross_entropy: float
-    perplexity: float
-    teacher_cross_entropy: float
-    teacher_perplexity: float
-    kl: float
-    agreement: float
-    ece: float
-    teacher_ece: float
-
-
-class Bin(Read):
-    """Positions whose most probable entry got a confidence in [lower, upper)."""
-
-    lower: float
-    upper: float
-    count: int
-    confidence: float
-    accuracy: float
-
-
-class Guess(Read):
-    """An entry that a model considered, and its probability."""
-
-    text: str
-    probability: float
-
-
-class Disagreement(Read):
-    """A position where teacher and student differ most; `token` is what came."""
-
-    id: str
-    source: str
-    position: int
-    context: str
-    token: str
-    kl: float
-    teacher: list[Guess]
-    student: list[Guess]
-
-
-class Model(Read):
-    """Size of a model: parameters, and bytes of its weight files."""
-
-    name: str
-    parameters: int
-    bytes: int | None = None
-    dtype: str | None = None
-
-
-class Speed(Read):
-    """What running the student took: forward passes over held-out sequences."""
-
-    tokens_per_second: float
-    memory_bytes: int | None = None
-    device: str = ""
-
-
-class Evaluation(Read):
-    """evaluation.json."""
-
-    student: Model
-    overall: Metrics
-    slices: dict[str, Metrics] = {}
-    calibration: list[Bin] = []
-    teacher_calibration: list[Bin] = []
-    disagreements: list[Disagreement] = []
-    speed: Speed | None = None
-
-
 class Step(Read):
-    """One logged step of training; which parts of the loss there are depends on the recipe."""
+    """One logged step of training; further numbers are the terms of the loss."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
 
     step: int
     loss: float
-    ce: float | None = None
-    fkl: float | None = None
     learning_rate: float | None = None
+    grad_norm: float | None = None
     tokens: int | None = None
     seconds: float | None = None
+    tokens_per_second: float | None = None
+    wait_share: float | None = None
+    epoch: float | None = None
+
+    @property
+    def terms(self) -> dict[str, float]:
+        """The terms of the loss, such as fkl and ce, each a plain mean in nats."""
+        found = self.model_extra or {}
+        return {name: float(v) for name, v in found.items() if isinstance(v, int | float)}
 
 
 class Dump(Read):

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline.configuration import nearest
-from pipeline.report_data import MAKERS, Evaluation, ReportData
+from pipeline.report_data import MAKERS, ReportData
 from schemas.errors import ConfigError, InputError
+from stage2_student.evaluation import Evaluation
 
 _CONDITION = re.compile(
     r"^\s*(?P<name>[\w./ -]+?)\s*(?P<sign><=|>=|==|<|>)"
@@ -54,12 +55,16 @@ def _of_teacher(teacher: Mapping[str, Any]) -> dict[str, float | None]:
 
 
 def _of_evaluation(evaluation: Evaluation) -> dict[str, float | None]:
-    found: dict[str, float | None] = dict(evaluation.overall.model_dump())
-    found["student_parameters"] = evaluation.student.parameters
-    found["student_bytes"] = evaluation.student.bytes
-    if evaluation.speed:
-        found["tokens_per_second"] = evaluation.speed.tokens_per_second
-        found["memory_bytes"] = evaluation.speed.memory_bytes
+    speed = evaluation.speed
+    found: dict[str, float | None] = {
+        **evaluation.overall.model_dump(),
+        "student_parameters": evaluation.student.parameters,
+        "student_bytes": evaluation.student.bytes,
+        "tokens_per_second": speed.tokens_per_second,
+        "generated_per_second": speed.generated_per_second,
+        "memory_bytes": speed.memory_bytes,
+        **_of_teacher(evaluation.teacher.model_dump()),
+    }
     for name, metrics in evaluation.slices.items():
         found |= {f"{name}.{metric}": value for metric, value in metrics.model_dump().items()}
     return found

@@ -7,6 +7,7 @@ tokenizer, one pass over the corpus, and last the hash of the teacher's weights.
 import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from schemas.errors import ConfigError
 from schemas.manifest import Corpus as CorpusInfo
@@ -24,6 +25,9 @@ from stage1_teacher.settings import DumpSettings
 from stage1_teacher.teacher import TeacherFacts, teacher_facts
 from stage1_teacher.tokenizer import TeacherTokenizer, load_tokenizer
 from stage1_teacher.units import unit_ranges
+
+_TRIED_ROWS = 32
+"""Rows rendered before anything is written: what is wrong with all of them shows here."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +114,7 @@ def prepare(settings: DumpSettings, report: Report) -> Prepared:
     render = row_renderer(settings, source)
     plan = _plan_settings(settings, source, engine, report)
     check_place(settings.out, plan)
+    render(list(islice(source.corpus.rows(), _TRIED_ROWS)))
     return Prepared(
         settings=plan,
         units=unit_ranges(plan.corpus.rows, settings.unit_size),

@@ -46,9 +46,9 @@ def look_at(settings: TrainSettings) -> Path | None:
     """The checkpoint to go on from, or None to begin.
 
     Raises:
-        ConflictError: the folder holds something else, a training with other settings, or an
-            unfinished one and there is no --resume.
-        InputError: there is a file of that name.
+        ConflictError: the folder holds a training with other settings, or an unfinished one and
+            there is no --resume.
+        InputError: the folder holds something else, or there is a file of that name.
     """
     out = Path(settings.out).expanduser()
     if out.exists() and not out.is_dir():
@@ -57,7 +57,7 @@ def look_at(settings: TrainSettings) -> Path | None:
     if not held:
         return None
     if RUN not in held:
-        raise ConflictError(
+        raise InputError(
             f"{out} holds something else than a training: {', '.join(held[:3])}. Give another "
             "folder with --out."
         )

@@ -14,11 +14,15 @@ def metrics(kl: float, cross_entropy: float) -> dict:
     teacher = cross_entropy - 0.8 * kl
     return {
         "positions": 4321,
+        "documents": 87,
         "cross_entropy": cross_entropy,
         "perplexity": math.exp(cross_entropy),
         "teacher_cross_entropy": teacher,
         "teacher_perplexity": math.exp(teacher),
         "kl": kl,
+        "kl_low": kl - 0.02,
+        "kl_high": kl + 0.02,
+        "kl_bucket": kl - 0.01,
         "agreement": 0.9 - kl / 2,
         "ece": 0.031,
         "teacher_ece": 0.012,
@@ -65,7 +69,22 @@ def disagreement(index: int, context: str) -> dict:
 
 def evaluation() -> dict:
     return {
-        "student": {"name": "student", "parameters": 49_600_000, "bytes": 99_200_000},
+        "student": {
+            "name": "student",
+            "architecture": "LlamaForCausalLM",
+            "parameters": 49_600_000,
+            "bytes": 99_200_000,
+            "dtype": "float32",
+        },
+        "teacher": {
+            "name": "SmolLM2-135M-Instruct",
+            "parameters": 134_515_008,
+            "dtype": "float32",
+        },
+        "dumps": ["sha256:" + "ab" * 32],
+        "rows": "held-out",
+        "holdout": 0.1,
+        "kl_estimator": "sample",
         "overall": metrics(0.21, 2.4),
         "slices": {
             "instructions": metrics(0.15, 1.9),
@@ -80,7 +99,13 @@ def evaluation() -> dict:
             disagreement(1, "def count(items):\n    return"),
             disagreement(2, HOSTILE),
         ],
-        "speed": {"tokens_per_second": 2417.0, "memory_bytes": 812_000_000, "device": "cpu"},
+        "speed": {
+            "device": "cpu",
+            "dtype": "float32",
+            "tokens_per_second": 2417.0,
+            "generated_per_second": 31.4,
+            "memory_bytes": 812_000_000,
+        },
     }
 
 
@@ -97,6 +122,8 @@ def steps(count: int = 70) -> list[dict]:
                 "fkl": fkl,
                 "ce": ce,
                 "learning_rate": 8e-4 * math.sin(math.pi * step / (count + 1)),
+                "tokens_per_second": 661.0,
+                "wait_share": 0.01,
                 "tokens": 2048 * step,
                 "seconds": 3.1 * step,
                 "grad_norm": 1.0,

@@ -6,6 +6,7 @@ import yaml
 
 from pipeline import examples
 from pipeline.cli_schema import MODELS, json_schema
+from pipeline.quickstart import steps
 from tests.pipeline.command_line import potstill
 
 FILES = [name for name in examples.names() if name != examples.CORPUS]
@@ -42,6 +43,21 @@ def test_an_example_is_never_written_over_a_file(tmp_path: Path) -> None:
     again = potstill("examples", "train", "--out", target)
     assert again.code == 3
     assert "exists already" in again.err
+
+
+@pytest.mark.parametrize("command", ["dump", "train", "evaluate"])
+def test_the_quickstart_as_yaml_says_what_its_commands_say(command: str) -> None:
+    found = steps(Path("potstill-quickstart"), Path("teacher.gguf"))
+    (step,) = [step for step in found if step.argv[0] == command]
+    yaml_file = examples.folder() / f"quickstart-{command}.yaml"
+    typed, written = (
+        {name: shown["value"] for name, shown in ran.lines[0].items()}
+        for ran in (
+            potstill(*step.argv, "--show-config", "--json"),
+            potstill(command, yaml_file, "--show-config", "--json"),
+        )
+    )
+    assert typed == written
 
 
 @pytest.mark.parametrize("of", MODELS)
