@@ -1,84 +1,93 @@
-"""The bundled corpus: generated from a seed, written by this project, no text of others in it.
+"""The corpus of the quickstart: generated from a seed, of four kinds, no text copied.
 
-Four kinds, each a `source` of its own so that the slices of a report mean something: conversations
-with instructions, word problems with worked answers, short prose, and Python code.
+Rows are conversations (`instructions`, `problems`) and texts (`prose`, `code`); `source` names the
+kind, so that reports have slices that mean something, and problems carry their answer to check.
+Every item depends on the seed, its kind and its number only, and no two of a kind are the same. A
+larger corpus begins with the same items of each kind.
 """
 
 import json
-from collections.abc import Callable, Iterator
-from random import Random
+from collections.abc import Iterator
+from itertools import count
 from typing import Any
 
-from pipeline.quickstart_code import module
-from pipeline.quickstart_instructions import conversation
-from pipeline.quickstart_problems import Problem, problem
-from pipeline.quickstart_prose import story
+from pipeline.quickstart_corpus_code import code
+from pipeline.quickstart_corpus_instructions import instruction
+from pipeline.quickstart_corpus_problems import Problem, problem
+from pipeline.quickstart_corpus_prose import prose
+from pipeline.quickstart_corpus_words import Words
 
-SEED = 7
-ROWS = {"instructions": 500, "problems": 350, "prose": 200, "code": 160}
-"""Rows of each kind: about 130,000 tokens of SmolLM2."""
-STORY_PROMPTS = (
-    *("Tell me a short story.", "Write a little tale about someone with a trade."),
-    *("Tell a story with an animal in it.", "Write two or three paragraphs of fiction."),
-)
-CODE_PROMPTS = (
-    *("Write some small Python functions.", "Show me a few Python helpers with docstrings."),
-    *("Write Python code with doctests.", "I need small functions over lists. In Python, please."),
-)
+TOKENS = 150_000
+"""Roughly, counted by the quickstart's teacher with its chat template."""
+
+_ROWS_PER_MILLION = {"instructions": 3200, "problems": 2200, "prose": 2200, "code": 1100}
+
+Row = dict[str, Any]
 
 
-def corpus_lines(seed: int = SEED) -> Iterator[str]:
-    """The corpus as JSON lines, kinds mixed; the same bytes for the same seed, anywhere."""
-    for number, row in enumerate(corpus_rows(seed)):
-        yield json.dumps({"id": f"{row['source']}-{number:05d}", **row}) + "\n"
+def corpus_lines(tokens: int = TOKENS, seed: int = 0) -> Iterator[str]:
+    """Lines of a .jsonl file of about so many tokens, the kinds mixed evenly."""
+    kinds = {kind: _distinct(kind, seed) for kind in _MAKERS}
+    for kind in _order(tokens):
+        yield json.dumps(next(kinds[kind]), ensure_ascii=False) + "\n"
 
 
-def corpus_rows(seed: int = SEED) -> list[dict[str, Any]]:
-    """The rows: all are conversations, `messages`; none stands twice."""
-    random = Random(seed)
-    rows: dict[str, dict[str, Any]] = {}
-    for source, count in ROWS.items():
-        wanted = len(rows) + count
-        while len(rows) < wanted:
-            messages = MAKERS[source](random)
-            rows.setdefault(json.dumps(messages), {"source": source, "messages": messages})
-    mixed = list(rows.values())
-    random.shuffle(mixed)
-    return mixed
+def problems(count: int, seed: int = 0) -> list[Problem]:
+    """Word problems alone; another seed gives others."""
+    return [problem(Words(seed, f"problems {number}")) for number in range(count)]
 
 
-def problems(count: int, seed: int) -> list[Problem]:
-    """Problems of another seed, which no dump of the corpus holds."""
-    random = Random(seed)
-    return [problem(random) for _ in range(count)]
-
-
-def _messages(*turns: tuple[str, str]) -> list[dict[str, str]]:
-    return [
-        {"role": role, "content": content}
-        for turn in turns
-        for role, content in zip(("user", "assistant"), turn, strict=True)
+def _order(tokens: int) -> list[str]:
+    """The kind of each row, every kind spread evenly over the corpus."""
+    sizes = {kind: max(1, tokens * rows // 10**6) for kind, rows in _ROWS_PER_MILLION.items()}
+    places = [
+        ((number + 0.5) / size, kind) for kind, size in sizes.items() for number in range(size)
     ]
+    return [kind for _, kind in sorted(places)]
 
 
-def _problem(random: Random) -> list[dict[str, str]]:
-    made = problem(random)
-    return _messages((made.question, made.response))
+def _distinct(kind: str, seed: int) -> Iterator[Row]:
+    """Rows of one kind; an item that came before is left out."""
+    seen: set[str] = set()
+    made = 0
+    for number in count():
+        content = _MAKERS[kind](Words(seed, f"{kind} {number}"))
+        form = json.dumps(content)
+        if form not in seen:
+            seen.add(form)
+            yield {"id": f"{kind}-{made:05d}", "source": kind, **content}
+            made += 1
 
 
-def _prose(random: Random) -> list[dict[str, str]]:
-    text = story(random)
-    return _messages((random.choice(STORY_PROMPTS), text))
+def _conversation(*turns: str) -> Row:
+    roles = ("user", "assistant")
+    return {
+        "messages": [
+            {"role": roles[index % 2], "content": content} for index, content in enumerate(turns)
+        ]
+    }
 
 
-def _code(random: Random) -> list[dict[str, str]]:
-    text = module(random)
-    return _messages((random.choice(CODE_PROMPTS), f"```python\n{text}```"))
+def _instructions(words: Words) -> Row:
+    return _conversation(*instruction(words))
 
 
-MAKERS: dict[str, Callable[[Random], list[dict[str, str]]]] = {
-    "instructions": lambda random: _messages(*conversation(random)),
-    "problems": _problem,
+def _problems(words: Words) -> Row:
+    found = problem(words)
+    return {**_conversation(found.question, found.solution), "answer": found.gold}
+
+
+def _prose(words: Words) -> Row:
+    return {"text": prose(words)}
+
+
+def _code(words: Words) -> Row:
+    return {"text": code(words)}
+
+
+_MAKERS = {
+    "instructions": _instructions,
+    "problems": _problems,
     "prose": _prose,
     "code": _code,
 }
