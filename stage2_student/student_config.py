@@ -1,7 +1,9 @@
 """A student from scratch: its configuration from a file, its weights from a seed."""
 
 import difflib
+import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +26,18 @@ def read_config_file(path: Path, tokenizer: Tokenizer) -> Any:
         ModelError: there is no such file, or no such kind of model.
         ConfigError: the file is no mapping, or has a key that the kind of model does not know.
     """
+    from huggingface_hub.errors import StrictDataclassError
+
     fields = _fields(path)
     kind = fields.pop("model_type", None)
     config_class = _config_class(path, kind)
-    known = config_class().to_dict()
     if path.suffix != ".json":
+        known = config_class().to_dict()
         _check_keys(path, fields, known)
+        fields = {name: _number(value, known.get(name)) for name, value in fields.items()}
     try:
         return config_class(**{**_of_dump(tokenizer), **fields})
-    except (TypeError, ValueError, KeyError) as error:
+    except (TypeError, ValueError, KeyError, StrictDataclassError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"{path} is no configuration of a {kind} model: {reason}") from error
 
@@ -41,9 +46,10 @@ def _fields(path: Path) -> dict[str, Any]:
     if not path.is_file():
         advice = nearest_path(str(path)) or "Check the path."
         raise ModelError(f"no student configuration at {path}. {advice}")
+    read = json.loads if path.suffix == ".json" else yaml.safe_load
     try:
-        found = yaml.safe_load(path.read_text("utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        found = read(path.read_text("utf-8"))
+    except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"{path} is neither JSON nor YAML: {error}. Correct it.") from error
     if not isinstance(found, dict):
         raise ConfigError(f"{path} holds no keys with values; found {str(found)[:60]!r}.")
@@ -69,6 +75,14 @@ def _check_keys(path: Path, fields: Mapping[str, Any], known: Mapping[str, Any])
         close = difflib.get_close_matches(unknown[0], list(known), n=1)
         advice = f"Did you mean {close[0]}?" if close else "Leave it out."
         raise ConfigError(f"{path}: this kind of model has no {unknown[0]!r}. {advice}")
+
+
+def _number(value: Any, default: Any) -> Any:
+    """YAML 1.1 takes 1e-6 for a word, since it has no point."""
+    if isinstance(value, str) and isinstance(default, float):
+        with suppress(ValueError):
+            return float(value)
+    return value
 
 
 def _of_dump(tokenizer: Tokenizer) -> dict[str, Any]:

@@ -75,7 +75,9 @@ def make_training(tmp_path: Path, **given) -> TrainSettings:
     dump = tmp_path / "dump"
     if not dump.exists():
         make_dump(dump)
-    start = {} if "student" in given else {"student_config": str(write_config(tmp_path))}
+    start = {}
+    if not {"student", "student_config"} & set(given):
+        start["student_config"] = str(write_config(tmp_path))
     words = {
         "dump": [str(dump)],
         "out": str(tmp_path / "out"),
