@@ -22,7 +22,7 @@ from schemas.manifest import (
     plan_identity,
     settings_of,
 )
-from schemas.shard_reading import check_footer, open_parquet
+from schemas.shard_reading import ShardFault, check_footer, open_parquet
 from schemas.strict_json import parse_model
 
 _COMPANION = re.compile(r"^(README\.md|(tokenizer|preview)/[A-Za-z0-9_][A-Za-z0-9._-]*)$")
@@ -126,7 +126,7 @@ class DumpFolder:
         """Says of which file of which dump an error is, and what to do; for reading row groups."""
         try:
             yield
-        except DamagedError as error:
+        except ShardFault as error:
             raise DamagedError(
                 f"{name} in {self.url}: {str(error).rstrip('.')}. Run `potstill verify {self.url}` "
                 "to see what else is wrong, then take a fresh copy of that file."
@@ -209,5 +209,5 @@ def _check_manifest(manifest: Manifest, where: str) -> None:
 def _hidden_width(schema: pa.Schema) -> int:
     kinds = [f.type.value_type for f in schema if pa.types.is_list(f.type)]
     if not kinds or not pa.types.is_fixed_size_binary(kinds[0]) or kinds[0].byte_width % 2:
-        raise DamagedError("it holds no hidden states of 2 bytes an element")
+        raise ShardFault("it holds no hidden states of 2 bytes an element")
     return int(kinds[0].byte_width) // 2

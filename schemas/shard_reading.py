@@ -28,18 +28,22 @@ _HOOKS = b"ARROW:schema"
 _ENCODINGS = {"PLAIN", "RLE", "BYTE_STREAM_SPLIT"}
 
 
+class ShardFault(DamagedError):
+    """A sentence about "it": whoever knows the file's name tells it, see `DumpFolder.reading`."""
+
+
 def open_parquet(filesystem: Any, path: str, size: int) -> pq.ParquetFile:
     """Opens a Parquet file of exactly `size` bytes that carries no Arrow schema.
 
     Raises:
-        DamagedError: it is missing, of another size, no regular file, or no such Parquet file.
+        ShardFault: it is missing, of another size, no regular file, or no such Parquet file.
         TemporaryError: the store failed.
     """
     local = isinstance(filesystem, LocalFileSystem)
     try:
         found = _regular_size(path) if local else filesystem.size(path)
         if found != size:
-            raise DamagedError(f"it has {found:,} bytes instead of {size:,}: cut short or altered")
+            raise ShardFault(f"it has {found:,} bytes instead of {size:,}: cut short or altered")
         source = filesystem.open(path, "rb")
         _check_raw_footer(source, size)
         if local:
@@ -47,9 +51,9 @@ def open_parquet(filesystem: Any, path: str, size: int) -> pq.ParquetFile:
             return pq.ParquetFile(path, memory_map=True, page_checksum_verification=True)
         return pq.ParquetFile(source, page_checksum_verification=True)
     except FileNotFoundError as error:
-        raise DamagedError("it is missing") from error
+        raise ShardFault("it is missing") from error
     except (pa.ArrowException, ValueError) as error:
-        raise DamagedError(f"it is no readable Parquet file: {error}") from error
+        raise ShardFault(f"it is no readable Parquet file: {error}") from error
     except OSError as error:
         raise _unreadable(error) from error
 
@@ -60,29 +64,29 @@ def check_footer(
     """Checks schema, encodings and our own footer key.
 
     Raises:
-        DamagedError: something is not exactly as expected; names it.
+        ShardFault: something is not exactly as expected; names it.
     """
     schema = arrow_schema(columns)
     if not file.schema_arrow.equals(schema):
-        raise DamagedError(f"its columns are not the dump's: {_schema_difference(file, schema)}")
+        raise ShardFault(f"its columns are not the dump's: {_schema_difference(file, schema)}")
     metadata = file.metadata
     text = (metadata.metadata or {}).get(FOOTER_KEY.encode())
     if text is None:
-        raise DamagedError(f"its footer has no key {FOOTER_KEY!r}: potstill did not write it")
+        raise ShardFault(f"its footer has no key {FOOTER_KEY!r}: potstill did not write it")
     found = parse_json(text, f"the footer key {FOOTER_KEY!r}")
     for name, value in expected.items():
         if not isinstance(found, dict) or found.get(name) != value:
             there = found.get(name) if isinstance(found, dict) else found
-            raise DamagedError(f"its footer says {name} {there!r} instead of {value!r}")
+            raise ShardFault(f"its footer says {name} {there!r} instead of {value!r}")
     if metadata.num_rows != expected["rows"]:
-        raise DamagedError(f"it has {metadata.num_rows} rows instead of {expected['rows']}")
+        raise ShardFault(f"it has {metadata.num_rows} rows instead of {expected['rows']}")
     _check_encodings(metadata)
 
 
 def _regular_size(path: str) -> int:
     status = os.lstat(path)
     if not stat.S_ISREG(status.st_mode):
-        raise DamagedError("it is no regular file: symbolic links are not followed inside a dump")
+        raise ShardFault("it is no regular file: symbolic links are not followed inside a dump")
     return status.st_size
 
 
@@ -91,10 +95,10 @@ def _check_raw_footer(source: BinaryIO, size: int) -> None:
     tail = source.read(8)
     length = int.from_bytes(tail[:4], "little")
     if tail[4:] != _MAGIC or length > min(size - 12, LARGEST_FOOTER):
-        raise DamagedError("it does not end as a Parquet file does: cut short or altered")
+        raise ShardFault("it does not end as a Parquet file does: cut short or altered")
     source.seek(size - 8 - length)
     if _HOOKS in source.read(length):
-        raise DamagedError(
+        raise ShardFault(
             "its footer carries an Arrow schema, which no shard has and which can run code"
         )
 
@@ -117,14 +121,14 @@ def _check_encodings(metadata: pq.FileMetaData) -> None:
             chunk = metadata.row_group(group).column(column)
             others = set(chunk.encodings) - _ENCODINGS
             if others:
-                raise DamagedError(
+                raise ShardFault(
                     f"{chunk.path_in_schema} is encoded as {', '.join(sorted(others))}"
                 )
 
 
 def _unreadable(error: OSError) -> PotstillError:
     if isinstance(error, PermissionError):
-        return DamagedError(f"it may not be read: {error.strerror or error}")
+        return ShardFault(f"it may not be read: {error.strerror or error}")
     if error.errno is None:  # how pyarrow reports a file that it cannot make sense of
-        return DamagedError(f"it is no readable Parquet file: {error}")
+        return ShardFault(f"it is no readable Parquet file: {error}")
     return TemporaryError(f"the store failed: {error.strerror or error}. Try again later")

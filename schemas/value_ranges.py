@@ -11,7 +11,18 @@ import pyarrow as pa
 
 from schemas.errors import DamagedError
 from schemas.manifest import Settings
-from schemas.row_group import Lists, NestedLists, list_column, nested_column, span_column
+from schemas.row_group import (
+    Ints,
+    Lists,
+    NestedLists,
+    Offsets,
+    list_column,
+    nested_column,
+    span_column,
+)
+
+Spans = tuple[Offsets, Ints, Ints]
+"""Offsets of the rows, starts and ends of their spans."""
 
 _PAIRS = (("topk_ids", "topk_logits"), ("tail_ids", "tail_logits"))
 _MASSES = ("tail_logmass", "token_logprobs")
@@ -47,6 +58,9 @@ def _problems(table: pa.Table, settings: Settings) -> Iterator[str]:
     nested = {n: nested_column(table, n) for pair in _PAIRS for n in pair if n in names}
     flat = {n: list_column(table, n) for n in sorted(names) if _is_per_position(n)}
     yield from _count_problems(table, nested, flat)
+    if {"segments", "input_ids"} <= names:
+        lengths = np.diff(list_column(table, "input_ids").offsets)
+        yield from _segment_problems(span_column(table, "segments"), lengths)
     head, capture = settings.tokenizer.head_size, settings.capture
     if "input_ids" in names:
         yield from _id_problems("input_ids", list_column(table, "input_ids"), head)
@@ -90,7 +104,7 @@ def _count_problems(
             yield f"{ids} and {logits} disagree about how many entries are kept"
 
 
-def _span_problems(spans: tuple[np.ndarray, ...], lengths: np.ndarray) -> Iterator[str]:
+def _span_problems(spans: Spans, lengths: Offsets) -> Iterator[str]:
     offsets, starts, ends = spans
     rows = np.repeat(np.arange(len(lengths)), np.diff(offsets))
     same_row = rows[1:] == rows[:-1]
@@ -98,6 +112,18 @@ def _span_problems(spans: tuple[np.ndarray, ...], lengths: np.ndarray) -> Iterat
         yield "captured: a span is empty, or reaches past the last position that predicts a token"
     elif np.any((starts[1:] < ends[:-1]) & same_row):
         yield "captured: spans overlap or are out of order"
+
+
+def _segment_problems(spans: Spans, lengths: Offsets) -> Iterator[str]:
+    offsets, starts, ends = spans
+    if np.any(np.diff(offsets) < 1):
+        yield "segments: a row has none"
+        return
+    expected = np.concatenate([[0], ends[:-1]])
+    expected[offsets[:-1]] = 0
+    wrong = (starts != expected) | (ends <= starts)
+    if wrong.any() or np.any(ends[offsets[1:] - 1] != lengths):
+        yield "segments do not cover a row from its first token to its last, one after the other"
 
 
 def _id_problems(name: str, ids: Lists | NestedLists, head: int) -> Iterator[str]:

@@ -15,10 +15,11 @@ import pyarrow as pa
 
 from schemas import layout
 from schemas.dump_folder import DumpFolder
-from schemas.errors import DamagedError, InputError
+from schemas.errors import InputError
 from schemas.manifest import Shard
 from schemas.progress import Progress, Report, ignore
 from schemas.row_group import span_column
+from schemas.shard_reading import ShardFault
 from stage2_student.split import Part, belongs_to
 
 Ints = npt.NDArray[np.int64]
@@ -139,17 +140,17 @@ def row_lengths(table: pa.Table) -> Ints:
     """[R] tokens of each row: its segments cover it.
 
     Raises:
-        DamagedError: they do not begin at 0, overlap, leave gaps, or there are none.
+        ShardFault: they do not begin at 0, overlap, leave gaps, or there are none.
     """
     offsets, starts, ends = span_column(table, "segments")
     firsts, lasts = offsets[:-1], offsets[1:] - 1
     if np.any(lasts < firsts):
-        raise DamagedError("a row has no segments, which must cover it")
+        raise ShardFault("a row has no segments, which must cover it")
     follow = starts.copy()
     follow[1:] = ends[:-1]
     follow[firsts] = 0
     if np.any(starts != follow) or np.any(ends <= starts):
-        raise DamagedError("the segments of a row do not cover it one after the other")
+        raise ShardFault("the segments of a row do not cover it one after the other")
     return ends[lasts].astype(np.int64)
 
 

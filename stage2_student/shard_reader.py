@@ -17,7 +17,6 @@ import pyarrow.compute as pc
 from schemas import layout
 from schemas.columns import temperature_column
 from schemas.dump_folder import DumpFolder
-from schemas.errors import DamagedError
 from schemas.row_group import (
     Lists,
     Offsets,
@@ -26,6 +25,7 @@ from schemas.row_group import (
     positions,
     span_column,
 )
+from schemas.shard_reading import ShardFault
 from schemas.value_ranges import first_problem
 from stage2_student.row_index import GroupPlace
 
@@ -111,7 +111,7 @@ class ShardReader:
             table = self._table(place)
             problem = first_problem(table, dump.manifest)
             if problem:
-                raise DamagedError(f"row group {place.group}: {problem}")
+                raise ShardFault(f"row group {place.group}: {problem}")
         return group_arrays(table, self._wanted)
 
     def _table(self, place: GroupPlace) -> pa.Table:

@@ -34,7 +34,15 @@ from tests.capture_twin import capture_twin
 VOCABULARY = 64
 
 TOKENIZER = json.dumps(
-    {"model": {"type": "WordLevel", "vocab": {f"w{i}": i for i in range(VOCABULARY)}}}
+    {
+        "version": "1.0",
+        "added_tokens": [],
+        "model": {
+            "type": "WordLevel",
+            "vocab": {f"w{i}": i for i in range(VOCABULARY)},
+            "unk_token": "w0",
+        },
+    }
 )
 """A tokenizer.json; synthetic dumps whose settings name its fingerprint hold it."""
 

@@ -79,6 +79,10 @@ def test_a_good_table_passes_whole_and_in_parts(dump: Dump) -> None:
         ("captured", put(0, 0, {"start": 0, "end": 999}), "past the last position"),
         ("captured", put(0, 0, {"start": -1, "end": 1}), "past the last position"),
         ("captured", put(0, 0, {"start": 1, "end": 1}), "a span is empty"),
+        ("segments", lambda rows: rows[2].clear(), "a row has none"),
+        ("segments", put(1, -1, {"kind": "x", "start": 1, "end": 999}), "do not cover a row"),
+        ("segments", put(1, 0, {"kind": "x", "start": 1, "end": 2}), "do not cover a row"),
+        ("segments", lambda rows: rows[1].reverse(), "do not cover a row"),
     ],
 )
 def test_poison(dump: Dump, name: str, change: Any, message: str) -> None:
