@@ -71,7 +71,7 @@ class MeasuredStudent:
         """[n, V] what a few rows say of every token."""
         head = self.model.get_output_embeddings()
         products = make_products(hidden_nD, head.weight, head.bias, self.options)
-        blocks = blocks_of(len(hidden_nD), products.scratch.rows)
+        blocks = blocks_of(len(hidden_nD), products.block_rows)
         return torch.cat([products.logits(rows).softmax(dim=1) for rows in blocks])
 
     def _check_ids(self, batch: Batch) -> None:
