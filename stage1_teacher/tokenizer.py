@@ -5,6 +5,7 @@ import re
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from functools import cached_property
 from itertools import takewhile
 from pathlib import Path
@@ -25,6 +26,10 @@ _LOCAL = frozenset(
     {"auto_map", "name_or_path", "is_local", "local_files_only", "tokenizer_file", "vocab_file"}
 )
 _OWN_CLASS = "PreTrainedTokenizerFast"
+
+_DATE = date(2024, 7, 26)
+"""What a template that writes today's date gets, so that a dump continued tomorrow stays the same;
+templates of the Llama 3 family fall back to this day themselves."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +121,10 @@ class TeacherTokenizer:
         try:
             return str(
                 self._tokenizer.apply_chat_template(
-                    list(messages), tokenize=False, add_generation_prompt=generation_prompt
+                    list(messages),
+                    tokenize=False,
+                    add_generation_prompt=generation_prompt,
+                    strftime_now=_DATE.strftime,
                 )
             )
         except (TemplateError, TypeError, ValueError, KeyError) as error:

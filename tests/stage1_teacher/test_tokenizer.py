@@ -121,6 +121,12 @@ def test_a_chat_template_from_a_file(folder, tmp_path):
     assert load_tokenizer(folder, chat_template="none").chat_template is None
 
 
+def test_a_template_that_writes_the_date_gets_the_same_one_every_day():
+    template = "Today is {{ strftime_now('%d %b %Y') }}.{% for m in messages %}{% endfor %}"
+    tokenizer = TeacherTokenizer(tiny_tokenizer(chat_template=template))
+    assert tokenizer.chat([{"role": "user", "content": "a"}]) == "Today is 26 Jul 2024."
+
+
 def test_bad_templates(folder, tmp_path):
     with pytest.raises(InputError, match=r"missing\.jinja cannot be read"):
         load_tokenizer(folder, chat_template=str(tmp_path / "missing.jinja"))
