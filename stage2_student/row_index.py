@@ -4,10 +4,9 @@ About 20 bytes a row. With it an epoch's order is a pure function of the seed, k
 number is read, so that any step of it can be read by any rank alone.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -119,8 +118,10 @@ def _joined(places: Sequence[tuple[int, Shard]], found: Sequence[_ShardRows]) ->
 def _read_shard(dump: DumpFolder, shard: Shard, part: Part, held_out: float) -> _ShardRows:
     file = dump.shard_file(shard)
     rows, lengths, longest = [], [], 0
-    for table in _light_tables(dump, shard, file):
-        length_r = row_lengths(table)
+    for group in range(file.num_row_groups):
+        with dump.reading(f"{layout.DATA}/{shard.name}"):
+            table = file.read_row_group(group, columns=["id", "segments"])
+            length_r = row_lengths(table)
         ids = table["id"].to_pylist() if part != "all" else []
         chosen = [row for row, name in enumerate(ids) if belongs_to(part, name, held_out)]
         own = np.asarray(chosen, np.int64) if part != "all" else np.arange(len(length_r))
@@ -128,12 +129,6 @@ def _read_shard(dump: DumpFolder, shard: Shard, part: Part, held_out: float) -> 
         lengths.append(length_r[own])
         longest = max(longest, int(length_r.max(initial=0)))
     return _ShardRows(rows=rows, lengths=lengths, longest=longest)
-
-
-def _light_tables(dump: DumpFolder, shard: Shard, file: Any) -> Iterator[pa.Table]:
-    for group in range(file.num_row_groups):
-        with dump.reading(f"{layout.DATA}/{shard.name}"):
-            yield file.read_row_group(group, columns=["id", "segments"])
 
 
 def row_lengths(table: pa.Table) -> Ints:

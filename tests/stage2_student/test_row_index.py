@@ -1,5 +1,7 @@
 """The index: lengths from segments, groups of all shards; what does not cover is damage."""
 
+import dataclasses
+
 import pyarrow as pa
 import pytest
 
@@ -7,7 +9,8 @@ from schemas.columns import BY_NAME, arrow_schema
 from schemas.dump_folder import open_dump
 from schemas.errors import DamagedError
 from stage2_student.row_index import read_index, row_lengths
-from tests.dumps import write_dump
+from stage2_student.stream import StreamSettings, open_stream
+from tests.dumps import make_samples, write_dump
 
 
 def table_of(*rows: list[tuple[int, int]]) -> pa.Table:
@@ -45,3 +48,20 @@ def test_the_longest_row_is_the_same_on_both_sides(tmp_path) -> None:
     sides = [read_index([open_dump(dump.path)], part, 0.5) for part in ("train", "held_out")]
     assert len(sides[0]) + len(sides[1]) == 40
     assert sides[0].longest == sides[1].longest
+
+
+def test_a_shard_whose_segments_do_not_cover_is_named(tmp_path, monkeypatch) -> None:
+    samples = make_samples(8)
+    short = dataclasses.replace(samples[5].segments[-1], end=2)
+    samples[5] = dataclasses.replace(samples[5], segments=(short,), captured=((0, 1),))
+    monkeypatch.setattr("tests.dumps.make_samples", lambda *_: samples)
+    dump = write_dump(tmp_path / "dump", count=8)
+    opened = open_dump(dump.path)
+    name = dump.manifest.shards[0].name
+    with pytest.raises(DamagedError, match=name):
+        list(open_stream([opened], StreamSettings(rows_per_step=2, part="all")).epoch_batches())
+    gap = dataclasses.replace(short, start=1)
+    samples[5] = dataclasses.replace(samples[5], segments=(gap,))
+    dump = write_dump(tmp_path / "gap", count=8)
+    with pytest.raises(DamagedError, match=rf"{name}.*segments"):
+        read_index([open_dump(dump.path)], "all", 0.0)
