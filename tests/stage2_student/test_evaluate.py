@@ -17,7 +17,7 @@ from stage2_student.evaluation import Evaluation
 from stage2_student.split import is_held_out
 from tests.dumps import Dump, make_settings, write_dump
 from tests.stage2_student.evaluation_twin import calibration_error, dense_positions
-from tests.tiny import tiny_teacher, tiny_tokenizer
+from tests.tiny import tiny_teacher, tiny_tokenizer, write_rows
 
 WIDTH = 320
 
@@ -234,3 +234,24 @@ def test_scaled_and_capped_logits(dump: Dump, tmp_path, architecture: str) -> No
     expected = dense_positions(dump, model_of(student), set(dump.samples))
     assert found.overall.cross_entropy == pytest.approx(mean(expected, "cross_entropy"), abs=1e-3)
     assert found.overall.agreement == pytest.approx(mean(expected, "agrees"), abs=2e-3)
+
+
+def test_a_teacher_is_its_own_best_student(tmp_path) -> None:
+    """What is left is the codec's rounding: stage one, the contract and stage two agree."""
+    from stage1_teacher.run import dump as write
+    from stage1_teacher.settings import DumpSettings
+
+    teacher = tiny_teacher(tmp_path / "teacher", seed=3)
+    rows = [{"text": f"The river counts {n} stones, and then there are {n}."} for n in range(12)]
+    corpus = write_rows(tmp_path / "corpus.jsonl", rows)
+    out = tmp_path / "dump"
+    words = {"dtype": "float32", "corpus_license": "mit", "device": "cpu"}
+    write(DumpSettings(teacher=str(teacher), corpus=str(corpus), out=str(out), **words))
+    settings = EvaluateSettings(student=str(teacher), dump=[str(out)], rows="all", device="cpu")
+    own = evaluate(settings).overall
+    other = tiny_teacher(tmp_path / "other", seed=4)
+    far = evaluate(settings.model_copy(update={"student": str(other)})).overall
+    assert own.agreement > 0.98  # rounding can swap two entries that are almost equal
+    assert abs(own.kl) < 2e-3
+    assert own.cross_entropy == pytest.approx(own.teacher_cross_entropy, abs=1e-4)
+    assert far.kl > 100 * abs(own.kl)
