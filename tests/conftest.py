@@ -27,3 +27,49 @@ def real_teacher(request: pytest.FixtureRequest) -> Path:
         gguf = next(Path(spec.submodule_search_locations[0]).glob("*.gguf"))
         export_gguf(gguf, folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def real_dump(real_teacher: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small dump of the real teacher over the first rows of the bundled corpus, in fp32."""
+    from itertools import islice
+
+    from pipeline.quickstart_corpus import corpus_lines
+    from stage1_teacher.run import dump
+    from stage1_teacher.settings import DumpSettings
+
+    folder = tmp_path_factory.mktemp("real")
+    corpus = folder / "corpus.jsonl"
+    corpus.write_text("".join(islice(corpus_lines(), 40)), "utf-8")
+    settings = DumpSettings(
+        teacher=str(real_teacher),
+        corpus=str(corpus),
+        out=str(folder / "dump"),
+        dtype="float32",
+        max_length=256,
+        unit_size=16,
+        corpus_license="apache-2.0",
+    )
+    dump(settings)
+    return folder / "dump"
+
+
+@pytest.fixture(scope="session")
+def real_student(real_teacher: Path, real_dump: Path) -> Path:
+    """Eight layers of the real teacher, trained a few steps on `real_dump`."""
+    from stage2_student.run import train
+    from stage2_student.settings import TrainSettings
+
+    out = real_dump.parent / "student"
+    settings = TrainSettings(
+        dump=[str(real_dump)],
+        student=str(real_teacher),
+        student_layers=[0, 4, 8, 12, 16, 20, 25, 29],
+        out=str(out),
+        steps=3,
+        batch_size=2,
+        holdout=0.2,
+        save_steps=0,
+    )
+    train(settings)
+    return out
