@@ -15,6 +15,7 @@ TEACHER, STUDENT = "#8b7cf0", "#e0912f"
 _PALETTE = [STUDENT, TEACHER, "#3ba99c", "#c65b7c", "#6f93d6", "#8f9a3e"]
 _TERMS = {"fkl": "forward KL", "ce": "cross-entropy"}
 _HEIGHT = 260
+_STEPS = alt.Axis(tickMinStep=1, tickCount=10)
 _PERCENT = alt.Axis(format="%", tickCount=5)
 _POWERS = "datum.value ? format(datum.value, '~e') : '0'"
 _LEGEND = alt.Legend(
@@ -31,7 +32,7 @@ def loss_chart(steps: Sequence[Step]) -> dict[str, Any]:
             series[_TERMS.get(term, term)] = points
     rows = [row for name, points in series.items() for row in _smoothed(name, points)]
     base = _chart(rows).encode(
-        x=alt.X("step:Q", title="step", axis=alt.Axis(tickMinStep=1)),
+        x=alt.X("step:Q", title="step", axis=_STEPS),
         color=alt.Color(
             "part:N",
             scale=alt.Scale(domain=list(series), range=_PALETTE[: len(series)]),
@@ -53,7 +54,7 @@ def rate_chart(steps: Sequence[Step]) -> dict[str, Any]:
         _chart(rows)
         .mark_area(line={"color": STUDENT}, color=STUDENT, opacity=0.25)
         .encode(
-            x=alt.X("step:Q", title="step", axis=alt.Axis(tickMinStep=1)),
+            x=alt.X("step:Q", title="step", axis=_STEPS),
             y=alt.Y("rate:Q", title="learning rate", axis=alt.Axis(tickCount=4, labelExpr=_POWERS)),
             tooltip=["step:Q", alt.Tooltip("rate:Q", format=".2e")],
         )
