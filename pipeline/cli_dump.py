@@ -54,7 +54,7 @@ def _preview(call: Call, rows: int) -> int:
 
 
 def _check(call: Call) -> int:
-    from pipeline.inspection_view import facts
+    from pipeline.facts import facts
     from pipeline.report_words import count, size
     from stage1_teacher.card import policy_sentence
     from stage1_teacher.dump_estimate import check
@@ -75,7 +75,7 @@ def _check(call: Call) -> int:
 
 
 def _dump(call: Call) -> int:
-    from pipeline.inspection_view import alignment_text, facts
+    from pipeline.facts import alignment_text, facts
     from pipeline.live_progress import duration
     from stage1_teacher.run import dump
 

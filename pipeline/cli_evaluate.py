@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def run(call: Call) -> int:
     """Evaluates; the teacher is never loaded."""
-    from pipeline.inspection_view import facts
+    from pipeline.facts import facts
     from stage2_student.evaluate import evaluate
 
     found = evaluate(call.settings, call.output.report)

@@ -19,7 +19,7 @@ class ExamplesSettings(BaseModel):
 def run(call: Call) -> int:
     """Lists the examples, prints one, or writes one."""
     from pipeline.examples import about, names, read
-    from pipeline.inspection_view import facts
+    from pipeline.facts import facts
 
     name, out = call.settings.name, call.settings.out
     if name is None:

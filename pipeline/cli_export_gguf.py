@@ -22,7 +22,7 @@ class ExportGgufSettings(BaseModel):
 
 def run(call: Call) -> int:
     """Exports."""
-    from pipeline.inspection_view import facts
+    from pipeline.facts import facts
     from stage1_teacher.export_gguf import export_gguf
 
     settings, output = call.settings, call.output

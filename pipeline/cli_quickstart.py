@@ -69,7 +69,7 @@ def _run_one(call: Call, step: Step, heading: str) -> None:
 
 
 def _summary(call: Call, folder: Path, seconds: float) -> None:
-    from pipeline.inspection_view import facts
+    from pipeline.facts import facts
 
     student = folder / "student"
     places: dict[str, Any] = {

@@ -21,7 +21,7 @@ def run(call: Call) -> int:
     """Writes the page; exit code 1 when an --assert does not hold."""
     from rich.text import Text
 
-    from pipeline.inspection_view import facts
+    from pipeline.facts import facts
     from pipeline.report import write_report
     from pipeline.report_figures import failures
 

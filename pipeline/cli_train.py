@@ -2,10 +2,14 @@
 
 import shlex
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 from pipeline import student_commands
 from pipeline.command import Call, Spec
 from stage2_student.settings import TrainSettings
+
+if TYPE_CHECKING:
+    from stage2_student.run import TrainSummary
 
 PANELS = {
     "What is trained": ("dump", "student", "student_layers", "student_config", "out", "resume"),
@@ -33,11 +37,11 @@ EXAMPLES = (
 
 def run(call: Call) -> int:
     """Trains; ends with commands to try on the student."""
-    from pipeline.inspection_view import facts
+    from pipeline.facts import facts
     from stage2_student.run import train
 
-    done = asdict(train(call.settings, call.output.report))
-    call.output.result(done, facts({name: _shown(value) for name, value in done.items()}))
+    done = train(call.settings, call.output.report)
+    call.output.result(asdict(done), facts(_shown(done)))
     out, dumps = call.settings.out, call.settings.dump
     measure = ["potstill", "evaluate", out, *(w for dump in dumps for w in ("--dump", dump))]
     call.output.next(
@@ -51,10 +55,20 @@ def run(call: Call) -> int:
     return 0
 
 
-def _shown(value: object) -> str:
-    if isinstance(value, float):
-        return f"{value:,.4g}"
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+def _shown(done: "TrainSummary") -> dict[str, str]:
+    from pipeline.live_progress import duration
+    from pipeline.report_words import count
+
+    shown = {
+        "student": f"{done.path}, finished before" if done.finished_before else done.path,
+        "parameters": count(done.parameters),
+        "steps": f"{done.steps:,}, {done.tokens:,} tokens",
+        "loss": f"{done.loss:.4f}, mean of the last logged steps",
+        "time": f"{duration(done.seconds)}, {done.tokens_per_second:,.0f} tokens/s",
+    }
+    if done.resumed_at:
+        shown["went on"] = f"from step {done.resumed_at:,}"
+    return shown
 
 
 SPEC = Spec(

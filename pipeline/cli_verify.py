@@ -19,7 +19,7 @@ def run(call: Call) -> int:
     """Verifies; exit code 1 when something is wrong."""
     from rich.text import Text
 
-    from pipeline.inspection_view import alignment_text, facts
+    from pipeline.facts import alignment_text, facts
     from pipeline.plain_text import visible
     from schemas.verify import verify
 

@@ -7,6 +7,7 @@ lines with `event` launch, status, and done or error, the last of which is the s
 import json
 import logging
 import math
+import os
 import time
 from collections.abc import Mapping, Sequence
 from types import TracebackType
@@ -34,6 +35,7 @@ class Output:
         self.quiet = quiet
         self._command = command
         self._long = long
+        self._speaks = os.environ.get("RANK", "0") == "0"  # torchrun: the first process speaks
         self._guard = stdout_for_results()
         self._statuses = _Throttle()
 
@@ -70,7 +72,7 @@ class Output:
 
     def note(self, text: str) -> None:
         """A line for people on stderr; not with --quiet."""
-        if not self.quiet:
+        if not self.quiet and self._speaks:
             self._notes.print(text, markup=False, soft_wrap=True)
 
     def warn(self, text: str) -> None:
@@ -80,6 +82,8 @@ class Output:
     def result(self, data: Mapping[str, Any], *shown: RenderableType) -> None:
         """The command's result: `data` for a program, `shown` for people."""
         self._view.close()
+        if not self._speaks:
+            return
         if self.json:
             self._line({"event": "done", "command": self._command, **data} if self._long else data)
             return
@@ -89,7 +93,7 @@ class Output:
 
     def next(self, commands: Mapping[str, str]) -> None:
         """What to type next: each command under what it does; for people only."""
-        if self.quiet or self.json:
+        if self.quiet or self.json or not self._speaks:
             return
         self._notes.print("\nNext:", style="bold")
         for what, command in commands.items():
@@ -102,11 +106,11 @@ class Output:
         self._results.flush()
 
     def _line(self, data: Mapping[str, Any]) -> None:
-        if self.json:
+        if self.json and self._speaks:
             write_json(data, self._results)
 
     def _make_view(self) -> View:
-        if self.quiet:
+        if self.quiet or not self._speaks:
             return NoView()
         return BarView(self._notes) if self._notes.is_terminal else LineView(self.note)
 

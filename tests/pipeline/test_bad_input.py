@@ -257,15 +257,19 @@ def unfinished(place: Place) -> Path:
     return place.room / "half"
 
 
-@pytest.mark.parametrize("command", ["verify", "inspect", "train"])
+@pytest.mark.parametrize("command", ["verify", "inspect", "train", "evaluate"])
 @pytest.mark.parametrize("case", READING)
 def test_reading_a_dump(case: str, command: str, place: Place) -> None:
     make, code, parts = READING[case]
     path = make(place)
     if (case, command) == ("altered shard", "inspect"):
         return  # it reads the manifest and some ids, not the shards
-    words = place.training(dump=path) if command == "train" else [command, path]
+    words = {
+        "train": place.training(dump=path),
+        "evaluate": ["evaluate", place.teacher, "--dump", path, "--rows", "all"],
+    }.get(command, [command, path])
     refused(potstill(*words), code, *parts)
+    assert not (place.teacher / "evaluation.json").exists()
     assert not (place.out / "model.safetensors").exists()
 
 

@@ -167,3 +167,17 @@ def test_output_may_be_cut_short_by_a_reader() -> None:
     assert ran.stdout == "{\n"
     assert "Traceback" not in ran.stderr
     assert time.monotonic() - started < 60
+
+
+@pytest.mark.parametrize("name", ["train", "evaluate", "report"])
+def test_stage_two_needs_nothing_of_stage_one(name: str) -> None:
+    code = (
+        "import sys, importlib\n"
+        f"importlib.import_module('pipeline.cli_{name}')\n"
+        "import pipeline.facts, pipeline.report, pipeline.student_commands, pipeline.report_words\n"
+        "print(sorted(m for m in sys.modules if m.startswith('stage1_teacher')))"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert ran.stdout.strip() == "[]"

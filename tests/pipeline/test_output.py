@@ -78,6 +78,15 @@ def test_quiet_leaves_results_and_warnings(capsys) -> None:
     assert err == "their warning\n"
 
 
+def test_of_several_processes_only_the_first_speaks(capsys, monkeypatch) -> None:
+    monkeypatch.setenv("RANK", "1")
+    assert collected(capsys, quiet=False) == ("", "their warning\n")
+    with Output(command="toy", json_wanted=True, quiet=False, long=True) as output:
+        output.launch({})
+        output.result({"x": 1})
+    assert capsys.readouterr().out == ""
+
+
 def test_numbers_that_json_lacks_become_null() -> None:
     assert finite({"a": [float("inf"), 1], "b": (Path("x"), True)}) == {
         "a": [None, 1],
