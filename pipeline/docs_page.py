@@ -8,7 +8,8 @@ from pathlib import Path
 
 from pydantic.fields import FieldInfo
 
-from pipeline.cli import COMMANDS, spec_of
+from pipeline.cli import spec_of
+from pipeline.command_names import COMMANDS
 from pipeline.options import default_text, kind_of, option_name
 
 PAGE = Path(__file__).parent.parent / "docs" / "commands.md"

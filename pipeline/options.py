@@ -13,6 +13,8 @@ import click
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from pipeline.command_names import COMMANDS
+
 _METAVARS = {bool: "", int: "INTEGER", float: "NUMBER", str: "TEXT"}
 
 
@@ -58,10 +60,15 @@ def option_name(field: str) -> str:
     return "--" + field.replace("_", "-")
 
 
-def environment_names(command: str, field: str) -> tuple[str, str]:
-    """The variables of a field, the one that counts first: for this command, for all commands."""
-    name = field.upper()
-    return f"POTSTILL_{command.upper().replace('-', '_')}_{name}", f"POTSTILL_{name}"
+def environment_names(command: str, field: str) -> tuple[str, ...]:
+    """The variables of a field, the one that counts first: for this command, for all commands.
+
+    POTSTILL_DUMP_CHAT_TEMPLATE is `chat_template` of dump and not `dump_chat_template` of all.
+    """
+    own = f"{command}_{field}".upper().replace("-", "_")
+    ambiguous = field.startswith(tuple(f"{name.replace('-', '_')}_" for name in COMMANDS))
+    names = [own] if ambiguous else [own, field.upper()]
+    return tuple(f"POTSTILL_{name}" for name in names)
 
 
 def default_text(field: FieldInfo) -> str:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cli import COMMANDS, PANELS, spec_of
+from pipeline.cli import spec_of
+from pipeline.command_names import COMMANDS, PANELS
 from pipeline.docs_page import PAGE, page
 from pipeline.options import option_name
 from tests.pipeline.command_line import potstill

@@ -4,7 +4,7 @@ import click
 import pytest
 from pydantic import BaseModel, Field
 
-from pipeline.options import click_options, default_text, kind_of
+from pipeline.options import click_options, default_text, environment_names, kind_of
 
 
 class Toy(BaseModel):
@@ -56,3 +56,13 @@ def test_an_unknown_option_names_the_nearest() -> None:
     with pytest.raises(click.UsageError) as caught:
         parsed("--cuont", "4")
     assert "--count" in caught.value.format_message()
+
+
+def test_a_variable_of_one_command_is_never_taken_for_one_of_all() -> None:
+    assert environment_names("dump", "chat_template") == (
+        "POTSTILL_DUMP_CHAT_TEMPLATE",
+        "POTSTILL_CHAT_TEMPLATE",
+    )
+    assert environment_names("train", "dump_chat_template") == (
+        "POTSTILL_TRAIN_DUMP_CHAT_TEMPLATE",
+    )

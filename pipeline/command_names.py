@@ -1,0 +1,22 @@
+"""Every command on one screen."""
+
+COMMANDS = {
+    "quickstart": "The first ten minutes: a real teacher, dumped, distilled, reported on.",
+    "dump": "Stage one: run the teacher once and write what it knows.",
+    "train": "Stage two: train a student from a dump, the teacher gone.",
+    "verify": "Prove a dump whole and aligned.",
+    "inspect": "Show what is inside a dump, or one sample token by token.",
+    "evaluate": "Measure a student on held-out rows of a dump.",
+    "report": "One page: teacher beside student, curves, slices, disagreements.",
+    "export-gguf": "Make an ordinary model folder out of a GGUF file.",
+    "examples": "Configuration files to start from.",
+    "schema": "JSON Schema of a command's settings or of a dump's manifest.",
+    "doctor": "What this machine has, and what to do about what it lacks.",
+}
+"""Every command and what it does; `x-y` is the object SPEC of cli_x_y.py."""
+
+PANELS = {
+    "Two stages and what is between them": ("quickstart", "dump", "verify", "inspect", "train"),
+    "How good is the student?": ("evaluate", "report"),
+    "Around it": ("export-gguf", "examples", "schema", "doctor"),
+}
