@@ -15,6 +15,7 @@ the memory a capture takes does not grow with the batch: only what it keeps does
 """
 
 import argparse
+import ctypes
 import gc
 import json
 import statistics
@@ -157,7 +158,7 @@ class Bench:
         """MiB of the block buffers, and how much a reduction of so many rows adds at its peak."""
         states = body_states(self.teacher.model, self.batches[0][:1]).flatten(0, 1)
         reduction = Reduction(self.teacher.head, Capture())
-        _peak_mib(reduction, states, max(ROWS))  # touch every page of the buffers first
+        _peak_mib(reduction, states, BLOCK_ROWS["cpu"].head)  # touches every page of the buffers
         peaks = {rows: _peak_mib(reduction, states, rows) for rows in ROWS}
         return {
             "buffers_mib": round(reduction.buffer_bytes / MIB, 1),
@@ -207,6 +208,7 @@ def _peak_mib(reduction: Reduction, states: torch.Tensor, rows: int) -> float:
     hidden = states.repeat(-(-rows // len(states)), 1)[:rows]
     ids, offsets = torch.zeros(rows, dtype=torch.long), torch.rand(rows, dtype=torch.float64)
     gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)  # what was freed before shall not serve now
     Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts anew
     before = _status_kib("VmRSS")
     gather_signals(reduction(hidden, ids, offsets), Capture().temperatures)
