@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from stage2_student.array_pool import POOL
 from stage2_student.batch import Batch, Document
 from stage2_student.shard_reader import Entries, GroupArrays
 from stage2_student.span_reader import PlacedRow
@@ -152,7 +153,7 @@ def _nothing(rows: int) -> tuple[torch.Tensor, torch.Tensor]:
 def _joined(
     parts: Sequence[npt.NDArray[np.generic]], kind: type[np.int64] | type[np.float32]
 ) -> torch.Tensor:
-    joined = np.empty(sum(len(part) for part in parts), kind)
+    joined = POOL.empty((sum(len(part) for part in parts),), kind)
     if parts:
         np.concatenate(parts, out=joined)
     return torch.from_numpy(joined)
@@ -189,7 +190,7 @@ def _scattered(
     shape: tuple[int, int],
     padding: float,
 ) -> torch.Tensor:
-    kind = np.int64 if parts[0].dtype == np.int32 else np.float32
-    dense = np.full(shape, padding, kind)
+    dense = POOL.empty(shape, np.int64 if parts[0].dtype == np.int32 else np.float32)
+    dense.fill(padding)
     dense.reshape(-1)[places] = np.concatenate(parts)
     return torch.from_numpy(dense)

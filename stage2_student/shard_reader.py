@@ -27,6 +27,7 @@ from schemas.row_group import (
 )
 from schemas.shard_reading import ShardFault
 from schemas.value_ranges import first_problem
+from stage2_student.array_pool import POOL
 from stage2_student.row_index import GroupPlace
 
 _OPEN_SHARDS = 32
@@ -58,7 +59,11 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Entries:
-    """Entries of every position: those of p are `ids[starts[p]:starts[p+1]]`, logits alike."""
+    """Entries of every position: those of p are `ids[starts[p]:starts[p+1]]`, logits alike.
+
+    Copies in memory that is used again: they live as long as a span, and Arrow would give its own
+    back to the system in between and pay for every page anew.
+    """
 
     starts: Offsets
     ids: npt.NDArray[np.int32]
@@ -152,7 +157,7 @@ def _masses(table: pa.Table, temperature: float) -> npt.NDArray[np.float32]:
 def _entries(table: pa.Table, prefix: str) -> Entries:
     ids = nested_column(table, f"{prefix}_ids")
     logits = nested_column(table, f"{prefix}_logits")
-    return Entries(starts=ids.inner, ids=ids.values, logits=logits.values)
+    return Entries(starts=ids.inner, ids=POOL.copy(ids.values), logits=POOL.copy(logits.values))
 
 
 def _next_tokens(tokens: Lists, captured: Lists) -> Offsets:

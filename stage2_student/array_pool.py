@@ -1,0 +1,58 @@
+"""Large arrays whose memory is used again once nothing refers to them any more.
+
+A batch needs tens of megabytes, and fresh memory costs a page fault per page: between a tenth and
+the whole of what making the batch costs, depending on how busy the machine's memory is.
+"""
+
+import threading
+import weakref
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+SMALLEST = 1 << 18
+"""Bytes; the allocator itself reuses what is smaller."""
+
+_MOST_FREE = 128
+"""Buffers kept for later, the largest of some batches in flight."""
+
+
+class ArrayPool:
+    """Gives arrays; takes a buffer back when the array, and every tensor made of it, is gone."""
+
+    def __init__(self) -> None:
+        self._free: list[npt.NDArray[np.uint8]] = []
+        self._lock = threading.RLock()  # a finalizer may run inside `_take`
+
+    def copy(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """A copy, so that the memory of the original can be let go."""
+        array = self.empty(values.shape, values.dtype.type)
+        np.copyto(array, values)
+        return array
+
+    def empty(self, shape: tuple[int, ...], kind: type[np.generic]) -> npt.NDArray[Any]:
+        """An array that holds anything."""
+        size = int(np.prod(shape)) * np.dtype(kind).itemsize
+        if size < SMALLEST:
+            return np.empty(shape, kind)
+        buffer = self._take(size)
+        array = np.ndarray(shape, kind, buffer)
+        weakref.finalize(array, self._give, buffer).atexit = False
+        return array
+
+    def _take(self, size: int) -> npt.NDArray[np.uint8]:
+        with self._lock:
+            fitting = [n for n, own in enumerate(self._free) if size <= own.size <= 2 * size]
+            if fitting:
+                return self._free.pop(min(fitting, key=lambda n: self._free[n].size))
+        return np.empty(size + size // 4, np.uint8)  # batches differ in size, so leave some room
+
+    def _give(self, buffer: npt.NDArray[np.uint8]) -> None:
+        with self._lock:
+            self._free.append(buffer)
+            del self._free[:-_MOST_FREE]
+
+
+POOL = ArrayPool()
+"""For row groups and batches alike."""
