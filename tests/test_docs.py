@@ -18,6 +18,7 @@ def python_blocks(page: Path) -> str:
     return "\n".join(re.findall(r"^```python\n(.*?)^```", page.read_text(), re.M | re.S))
 
 
+@pytest.mark.slow
 def test_consumer_page_runs_where_potstill_cannot_be_imported(
     real_dump: Path, tmp_path: Path
 ) -> None:

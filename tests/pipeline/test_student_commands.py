@@ -15,7 +15,7 @@ import pytest
 from pipeline.quickstart import next_commands
 from pipeline.quickstart_tasks import write_tasks
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("real")]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture

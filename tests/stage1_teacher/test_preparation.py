@@ -101,13 +101,14 @@ def test_what_decides_the_numbers_decides_the_plan(settings):
         {"seed": 1},
         {"max_length": 32},
         {"system_prompt": "Be brief."},
-        {"chat_template": "none"},
         {"capture_roles": ["user"]},
         {"limit": 2},
     ):
         assert prepare(settings(**given), ignore).settings != plan, given
     for given in ({"batch_tokens": 64}, {"device": "cpu"}):
         assert prepare(settings(**given), ignore).settings == plan, given
+    texts = prepare(settings(limit=3), ignore).settings
+    assert prepare(settings(limit=3, chat_template="none"), ignore).settings != texts
 
 
 @pytest.mark.parametrize(
