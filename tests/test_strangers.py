@@ -7,6 +7,7 @@ imported; it decodes with the snippet that FORMAT.md prints, executed out of the
 import json
 import subprocess
 import sys
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -95,8 +96,8 @@ def dump(tmp_path_factory: pytest.TempPathFactory) -> Dump:
     return write_dump(tmp_path_factory.mktemp("d") / "dump", count=16, capture=capture)
 
 
-def read_as_a_stranger(reader: str, dump: Dump, folder: Path) -> dict[str, dict]:
-    names = f"DUMP, CACHE = {str(dump.path)!r}, {str(folder / 'cache')!r}\n"
+def read_as_a_stranger(reader: str, dump: Path, folder: Path) -> dict[str, dict]:
+    names = f"DUMP, CACHE = {str(dump)!r}, {str(folder / 'cache')!r}\n"
     program = BLOCK + names + READERS[reader] + snippet() + PRINT
     done = subprocess.run(
         [sys.executable, "-c", program],
@@ -114,7 +115,7 @@ def read_as_a_stranger(reader: str, dump: Dump, folder: Path) -> dict[str, dict]
 
 @pytest.mark.parametrize("reader", READERS)
 def test_a_stranger_finds_the_same_numbers(reader: str, dump: Dump, tmp_path: Path) -> None:
-    rows = read_as_a_stranger(reader, dump, tmp_path)
+    rows = read_as_a_stranger(reader, dump.path, tmp_path)
     assert set(rows) == set(dump.samples)
     for name, sample in dump.samples.items():
         row = rows[name]
@@ -126,6 +127,38 @@ def test_a_stranger_finds_the_same_numbers(reader: str, dump: Dump, tmp_path: Pa
             check_positions(row["positions"][text], dense / temperature)
         realised = log_softmax(dense)[np.arange(len(dense)), sample.input_ids[sample.positions + 1]]
         np.testing.assert_allclose(row["token_logprobs"], realised, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def true_logits(real_teacher: Path, real_dump: Path) -> dict[str, tuple[list[int], np.ndarray]]:
+    """Ids and the teacher's own fp32 logits of the first rows of the real dump, by row id."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    import potstill
+
+    model = AutoModelForCausalLM.from_pretrained(real_teacher, dtype=torch.float32).eval()
+    found = {}
+    with torch.inference_mode():
+        for row in islice(potstill.open_dump(real_dump).rows(), 4):
+            logits = model(torch.from_numpy(row.input_ids.astype(np.int64))[None]).logits[0]
+            found[row.id] = (row.input_ids.tolist(), logits[row.positions].double().numpy())
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("reader", READERS)
+def test_a_stranger_finds_what_the_real_teacher_said(
+    reader: str,
+    real_dump: Path,
+    true_logits: dict[str, tuple[list[int], np.ndarray]],
+    tmp_path: Path,
+) -> None:
+    rows = read_as_a_stranger(reader, real_dump, tmp_path)
+    for name, (ids, logits) in true_logits.items():
+        assert rows[name]["input_ids"] == ids
+        check_positions(rows[name]["positions"]["1"], logits)
+        check_positions(rows[name]["positions"]["2.0"], logits / 2)
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:
