@@ -130,7 +130,7 @@ def steps(folder: Path, gguf: Path) -> Iterator[Step]:
         argv=(
             *("train", "--dump", str(dump), "--student", str(teacher)),
             *("--student-layers", LAYERS, "--out", str(student), "--holdout", "0.1"),
-            *("--steps", "70", "--max-length", "512", "--batch-size", "4"),
+            *("--steps", "50", "--max-length", "512", "--batch-size", "4"),
             *("--learning-rate", "8e-4", "--save-steps", "20", "--log-steps", "1", "--resume"),
         ),
         product=student / "model.safetensors",
