@@ -1,7 +1,8 @@
 """Sequences into rows of one length: nothing is dropped, cut or split.
 
-Best fit among a few open rows: close to optimal, and a row holds neighbours of the given order, so
-that few row groups are needed to build it.
+Best fit among a few open rows, of which the oldest is closed when a sequence fits none: close to
+optimal (closing the fullest instead fills rows by .3 % better), and a row holds neighbours of the
+given order (not so with the fullest), so that few row groups are needed to build it.
 
 Shapes: R sequences, P packs.
 """
@@ -53,9 +54,8 @@ def pack(lengths: Ints, max_length: int, open_packs: int = OPEN_PACKS) -> Packs:
     for number, length in enumerate(lengths.tolist()):
         best = _tightest(spaces, length)
         if best < 0 and len(bins) >= open_packs:
-            full = spaces.index(min(spaces))
-            closed.append(bins.pop(full))
-            spaces.pop(full)
+            closed.append(bins.pop(0))
+            spaces.pop(0)
         if best < 0:
             best = len(bins)
             bins.append([])
