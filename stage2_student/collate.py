@@ -43,18 +43,11 @@ class _Piece:
 
     arrays: GroupArrays
     number: int
+    tokens: npt.NDArray[np.int32]
     row: int
     start: int
     first: int
     last: int
-
-    @property
-    def tokens(self) -> npt.NDArray[np.int32]:
-        offsets = self.arrays.tokens.offsets
-        tokens: npt.NDArray[np.int32] = self.arrays.tokens.values[
-            offsets[self.number] : offsets[self.number + 1]
-        ]
-        return tokens
 
 
 def collate(rows: Sequence[Sequence[PlacedRow]], shape: BatchShape) -> Batch:
@@ -90,14 +83,23 @@ def collate(rows: Sequence[Sequence[PlacedRow]], shape: BatchShape) -> Batch:
     )
 
 
-def _pieces(number: int, row: Sequence[PlacedRow]) -> list[_Piece]:
+def _pieces(row: int, sequences: Sequence[PlacedRow]) -> list[_Piece]:
     pieces, start = [], 0
-    for arrays, at in row:
-        first, last = arrays.positions.offsets[at : at + 2].tolist()
+    for arrays, number in sequences:
+        first, last = arrays.positions.offsets[number : number + 2].tolist()
+        begin, end = arrays.tokens.offsets[number : number + 2].tolist()
         pieces.append(
-            _Piece(arrays=arrays, number=at, row=number, start=start, first=first, last=last)
+            _Piece(
+                arrays=arrays,
+                number=number,
+                tokens=arrays.tokens.values[begin:end],
+                row=row,
+                start=start,
+                first=first,
+                last=last,
+            )
         )
-        start += len(pieces[-1].tokens)
+        start += end - begin
     return pieces
 
 
@@ -163,11 +165,11 @@ def _dense(
     parts: Sequence[tuple[Entries, int, int]], at_least: int = 0
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Ids [N, K], 0 where padded, and logits [N, K], −inf where padded."""
-    starts = [entries.starts[first : last + 1] for entries, first, last in parts]
-    counts = np.concatenate([np.zeros(0, np.int64), *(np.diff(own) for own in starts)])
-    spans = [slice(own[0], own[-1]) for own in starts]
-    ids = [entries.ids[span] for (entries, _, _), span in zip(parts, spans, strict=True)]
-    logits = [entries.logits[span] for (entries, _, _), span in zip(parts, spans, strict=True)]
+    none = np.zeros(0, np.int64)
+    counts = np.concatenate([none, *(own.counts[first:last] for own, first, last in parts)])
+    ends = [(own.starts[first], own.starts[last]) for own, first, last in parts]
+    ids = [own.ids[a:b] for (own, _, _), (a, b) in zip(parts, ends, strict=True)]
+    logits = [own.logits[a:b] for (own, _, _), (a, b) in zip(parts, ends, strict=True)]
     shape = len(counts), max(at_least, int(counts.max(initial=0)))
     if counts.min(initial=shape[1]) == shape[1]:
         return _joined(ids, np.int64).view(shape), _joined(logits, np.float32).view(shape)

@@ -59,13 +59,14 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Entries:
-    """Entries of every position: those of p are `ids[starts[p]:starts[p+1]]`, logits alike.
+    """Entries of every position: those of p are `ids[starts[p]:starts[p+1]]`, `counts[p]` of them.
 
     Copies in memory that is used again: they live as long as a span, and Arrow would give its own
     back to the system in between and pay for every page anew.
     """
 
     starts: Offsets
+    counts: Offsets
     ids: npt.NDArray[np.int32]
     logits: npt.NDArray[np.float32]
 
@@ -157,7 +158,12 @@ def _masses(table: pa.Table, temperature: float) -> npt.NDArray[np.float32]:
 def _entries(table: pa.Table, prefix: str) -> Entries:
     ids = nested_column(table, f"{prefix}_ids")
     logits = nested_column(table, f"{prefix}_logits")
-    return Entries(starts=ids.inner, ids=POOL.copy(ids.values), logits=POOL.copy(logits.values))
+    return Entries(
+        starts=ids.inner,
+        counts=np.diff(ids.inner),
+        ids=POOL.copy(ids.values),
+        logits=POOL.copy(logits.values),
+    )
 
 
 def _next_tokens(tokens: Lists, captured: Lists) -> Offsets:
@@ -193,7 +199,10 @@ def _only(arrays: GroupArrays, chosen: npt.NDArray[np.bool_]) -> GroupArrays:
 
 
 def _only_entries(entries: Entries, chosen: npt.NDArray[np.bool_]) -> Entries:
-    counts = np.diff(entries.starts)
-    inside = np.repeat(chosen, counts)
-    starts = np.concatenate([[0], np.cumsum(counts[chosen])])
-    return Entries(starts=starts, ids=entries.ids[inside], logits=entries.logits[inside])
+    inside, counts = np.repeat(chosen, entries.counts), entries.counts[chosen]
+    return Entries(
+        starts=np.concatenate([[0], np.cumsum(counts)]),
+        counts=counts,
+        ids=entries.ids[inside],
+        logits=entries.logits[inside],
+    )
