@@ -149,6 +149,9 @@ def publish(out: Path, write: Callable[[Path], None]) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     write(folder)
+    readable = folder.stat().st_mode & 0o666
+    for path in folder.iterdir():
+        path.chmod(readable)  # safetensors' files are their owner's alone, whatever the umask says
     sync_tree(folder)
     for path in sorted(folder.iterdir(), key=_order):
         os.replace(path, out / path.name)

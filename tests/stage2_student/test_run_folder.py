@@ -106,3 +106,14 @@ def test_a_place_that_cannot_be_written_to_is_refused(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="cannot be written to"), locked(tmp_path / "file" / "out"):
         pass
+
+
+def test_what_is_published_may_be_read_by_whom_the_folder_may(tmp_path):
+    def write(folder):
+        (folder / "model.safetensors").write_bytes(b"weights")
+        (folder / "model.safetensors").chmod(0o600)
+
+    publish(tmp_path, write)
+    (tmp_path / "ordinary").touch()
+    modes = [(tmp_path / name).stat().st_mode for name in ("model.safetensors", "ordinary")]
+    assert modes[0] == modes[1]
