@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -33,7 +34,8 @@ def real_teacher(request: pytest.FixtureRequest) -> Path:
         from stage1_teacher.export_gguf import export_gguf
 
         gguf = next(Path(spec.submodule_search_locations[0]).glob("*.gguf"))
-        export_gguf(gguf, folder)
+        with FileLock(folder.with_suffix(".lock")):  # workers come here at the same time
+            export_gguf(gguf, folder)
     return folder
 
 
