@@ -8,14 +8,6 @@ import pytest
 from filelock import FileLock
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests on the real teacher share one worker, so that it is exported and dumped once."""
-    for item in items:
-        if "real_teacher" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("real"))
-
-
 @pytest.fixture(scope="session")
 def real_teacher(request: pytest.FixtureRequest) -> Path:
     """SmolLM2-135M-Instruct as a model folder, exported once from the package's GGUF file.

@@ -11,8 +11,6 @@ import pytest
 from tests.test_packaging import BLOCKED
 from tests.tiny import tiny_teacher, write_rows
 
-pytestmark = pytest.mark.xdist_group("end-to-end")
-
 ROOT = Path(__file__).parent.parent
 NO_SOCKETS = """
 import socket
