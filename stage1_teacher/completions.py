@@ -3,6 +3,7 @@
 Shapes: L tokens of the prompt, G generated tokens.
 """
 
+import hashlib
 from dataclasses import dataclass
 from typing import Literal
 
@@ -42,6 +43,11 @@ class Sampling:
     top_p: float = 1.0
     stop: tuple[str, ...] = ()
     seed: int = 0
+
+    def seed_of(self, prompt_id: str) -> int:
+        """The seed of one prompt's draws, 63 bits: the same whatever else is in the batch."""
+        digest = hashlib.sha256(f"{self.seed}:{prompt_id}".encode()).digest()
+        return int.from_bytes(digest[:8], "big") >> 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

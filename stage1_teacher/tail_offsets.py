@@ -9,20 +9,23 @@ import hashlib
 import numpy as np
 import numpy.typing as npt
 
+from stage1_teacher.uniforms import uniforms
+
 
 def tail_offsets(
     seed: int, sample_id: str, positions: npt.NDArray[np.int32]
 ) -> npt.NDArray[np.float64]:
-    """[P] uniform offsets in [0, 1), one per position.
+    """[P] uniform offsets in [0, 1), one per position of one sample."""
+    return uniforms(tail_key(seed, sample_id), positions)
 
-    splitmix64 (Steele, Lea, Flood 2014) of (first 8 bytes of sha256("seed:id")) + position·golden.
-    """
-    key = hashlib.sha256(f"{seed}:{sample_id}".encode()).digest()[:8]
-    state = np.uint64(int.from_bytes(key, "little"))
-    golden = np.uint64(0x9E3779B97F4A7C15)
-    with np.errstate(over="ignore"):
-        mixed = state + (positions.astype(np.uint64) + np.uint64(1)) * golden
-        mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        mixed = mixed ^ (mixed >> np.uint64(31))
-    return (mixed >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+def tail_key(seed: int, sample_id: str) -> int:
+    """The first 8 bytes of sha256("seed:id"), little endian: all of a sample's offsets follow."""
+    return int.from_bytes(hashlib.sha256(f"{seed}:{sample_id}".encode()).digest()[:8], "little")
+
+
+def keyed_offsets(
+    keys: npt.NDArray[np.uint64], positions: npt.NDArray[np.int32]
+) -> npt.NDArray[np.float64]:
+    """[N] offsets of positions of several samples, each with the sample's `tail_key`."""
+    return uniforms(keys, positions)

@@ -21,10 +21,17 @@ _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TeacherModel:
-    """A loaded teacher: the transformers model and its head, on their device."""
+    """A loaded teacher, on its device.
+
+    Attributes:
+        model: the transformers model.
+        head: its output head.
+        end_ids: the tokens that end a response.
+    """
 
     model: Any
     head: OutputHead
+    end_ids: frozenset[int] = frozenset()
 
     @property
     def device(self) -> torch.device:
@@ -45,7 +52,7 @@ def load_teacher(settings: EngineSettings) -> TeacherModel:
         model = _load(folder, settings).to(device).eval().requires_grad_(False)
     head = OutputHead.of(model)
     prove_teacher(model, head)
-    return TeacherModel(model=model, head=head)
+    return TeacherModel(model=model, head=head, end_ids=_end_ids(model))
 
 
 def set_cpu_threads() -> None:
@@ -81,6 +88,14 @@ def _load(folder: Path, settings: EngineSettings) -> Any:
         raise ModelError(explain_load(folder, error)) from error
     _check_complete(folder, sorted(found["missing_keys"]))
     return model
+
+
+def _end_ids(model: Any) -> frozenset[int]:
+    """All end-of-sequence tokens of the generation configuration."""
+    found = model.generation_config.eos_token_id
+    if found is None:
+        return frozenset()
+    return frozenset(found if isinstance(found, list | tuple) else [found])
 
 
 def _check_complete(folder: Path, missing: list[str]) -> None:

@@ -54,6 +54,28 @@ def body_states(model: Any, ids_BT: Tensor) -> Tensor:
     return cast(Tensor, states)
 
 
+def proof_prompts(model: Any) -> tuple[Tensor, Tensor]:
+    """A longer and a shorter sequence of ids that any model can read."""
+    long_T, short_T = _token_ids(model)
+    return long_T, short_T[:_SHORT]
+
+
+def check_left_padding(model: Any, head: OutputHead, alone_ND: Tensor, padded_ND: Tensor) -> None:
+    """Compares the head's inputs of a prompt alone with those beside a longer one.
+
+    Raises:
+        ModelError: they differ.
+    """
+    alone, padded = (_our_logits(head, states[None])[0] for states in (alone_ND, padded_ND))
+    worst = _spread(alone, padded)
+    if worst > _NOISE[model.dtype]:
+        raise ModelError(
+            f"padding on the left changes what {type(model).__name__} says after it (by "
+            f"{worst:.2g} of the logits' spread), so prompts of different lengths cannot share a "
+            "batch. Give --batch-tokens 1: they are answered one after another."
+        )
+
+
 def _token_ids(model: Any) -> Tensor:
     """Two rows of ids spread over the vocabulary; the second one's end stands for padding."""
     count = int(model.get_input_embeddings().weight.shape[0])
@@ -100,9 +122,14 @@ def _same_logits(model: Any, ours: Tensor, theirs: Tensor) -> None:
 
 
 def _same_padded(model: Any, alone: Tensor, padded: Tensor) -> None:
-    worst = float((alone - padded).abs().mean(-1).max() / alone.std().clamp(min=1e-9))
+    worst = _spread(alone, padded)
     if worst > _NOISE[model.dtype]:
         raise ModelError(
             f"padding on the right changes what {type(model).__name__} says before it (by "
             f"{worst:.2g} of the logits' spread): it is no causal model. Give one that is."
         )
+
+
+def _spread(alone: Tensor, padded: Tensor) -> float:
+    """The largest mean difference at a position, in units of the logits' spread."""
+    return float((alone - padded).abs().mean(-1).max() / alone.std().clamp(min=1e-9))
