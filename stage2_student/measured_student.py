@@ -18,6 +18,7 @@ from stage2_student.forward import hidden_states
 from stage2_student.forward_proof import prove_logits
 from stage2_student.fused_head import HeadOptions, blocks_of, make_products
 from stage2_student.logit_transform import logit_transform
+from stage2_student.quiet import without_progress_bars
 from stage2_student.settings import TrainSettings
 from stage2_student.student import open_student
 from stage2_student.student_speed import describe
@@ -100,7 +101,8 @@ def open_measured(settings: EvaluateSettings, dump: DumpFolder) -> MeasuredStude
         out=settings.out or settings.student,
         trust_remote_code=settings.trust_remote_code,
     )
-    student = open_student(described, dump)
+    with without_progress_bars():
+        student = open_student(described, dump)
     transform = logit_transform(student.model.config.get_text_config())
     prove_logits(student.model, transform)
     with _explained(settings.device):
