@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 PANELS = {
     "What is trained": ("dump", "student", "student_layers", "student_config", "out", "resume"),
-    "The loss": ("loss", "temperature", "tail", "ce_weight", "train_on"),
+    "The loss": ("loss", "temperature", "tail", "ce_weight"),
+    "What counts in it": ("train_on", "token_weights", "weigh_by", "wrong_weight"),
     "How long, and how much at once": (
         *("steps", "epochs", "batch_size", "max_length", "grad_accumulation", "packing"),
         "holdout",
@@ -31,6 +32,8 @@ EXAMPLES = (
     "potstill train --dump dump --student org/small-model --out student",
     "potstill train --dump dump --student ./teacher --student-layers 0,4,8,12 --out student",
     "potstill train --dump 'dumps/*' --student-config config.json --out student --steps 10000",
+    "potstill train --dump dump --student org/small-model --out student "
+    "--loss '0.9*fkl(temperature=2) + 0.1*ce'",
     "potstill train student/run.yaml --resume",
 )
 
@@ -49,7 +52,7 @@ def run(call: Call) -> int:
             "measure it on held-out rows": shlex.join(measure),
             "chat with it in transformers": student_commands.chat(out),
             "serve it with vLLM": student_commands.serve(out),
-            "evaluate it with lm-eval": student_commands.lm_eval(out, "hellaswag"),
+            "evaluate it with lm-eval (it downloads the task)": student_commands.lm_eval(out, "hellaswag"),
         }
     )
     return 0
