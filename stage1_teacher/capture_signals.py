@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 
 from stage1_teacher.capture import Reduced
-from stage1_teacher.samples import Floats, Ragged, Signals
+from stage1_teacher.samples import Floats, Offsets, Ragged, Signals
 
 Doubles = npt.NDArray[np.float64]
 
@@ -21,7 +21,7 @@ _FLOOR = 1e-30
 
 def gather_signals(parts: Iterable[Reduced], temperatures: Sequence[float]) -> Signals:
     """All rows of a batch, as if they were one sample."""
-    return _joined([_signals(part, temperatures) for part in parts], len(temperatures))
+    return join_signals([_signals(part, temperatures) for part in parts], len(temperatures))
 
 
 def split_signals(signals: Signals, counts: Sequence[int]) -> Iterator[Signals]:
@@ -37,6 +37,17 @@ def split_signals(signals: Signals, counts: Sequence[int]) -> Iterator[Signals]:
             max_logit=signals.max_logit[rows],
             token_logprobs=signals.token_logprobs[rows],
         )
+
+
+def take_rows(signals: Signals, rows: Offsets) -> Signals:
+    """Any rows, in the order of `rows`."""
+    return Signals(
+        topk=_taken(signals.topk, rows),
+        tail=_taken(signals.tail, rows),
+        tail_logmass=signals.tail_logmass[rows],
+        max_logit=signals.max_logit[rows],
+        token_logprobs=signals.token_logprobs[rows],
+    )
 
 
 def _signals(part: Reduced, temperatures: Sequence[float]) -> Signals:
@@ -75,7 +86,8 @@ def _log_shares(tails: Doubles, kept: Doubles) -> Floats:
     return logs.astype(np.float32)
 
 
-def _joined(parts: Sequence[Signals], temperatures: int) -> Signals:
+def join_signals(parts: Sequence[Signals], temperatures: int) -> Signals:
+    """The rows of all, one after another; of none, there are no rows at so many temperatures."""
     if not parts:
         return _nothing(temperatures)
     return Signals(
@@ -112,4 +124,16 @@ def _cut(ragged: Ragged, rows: slice) -> Ragged:
     entries = slice(offsets[0], offsets[-1])
     return Ragged(
         offsets=offsets - offsets[0], ids=ragged.ids[entries], logits=ragged.logits[entries]
+    )
+
+
+def _taken(ragged: Ragged, rows: Offsets) -> Ragged:
+    starts = ragged.offsets[rows]
+    lengths = ragged.offsets[rows + 1] - starts
+    ends = np.cumsum(lengths)
+    entries = np.arange(lengths.sum()) + np.repeat(starts - (ends - lengths), lengths)
+    return Ragged(
+        offsets=np.concatenate([[0], ends]).astype(np.int64),
+        ids=ragged.ids[entries],
+        logits=ragged.logits[entries],
     )

@@ -25,12 +25,14 @@ class OutputHead:
         bias_V: or None.
         scale: Cohere's logit_scale, or one over Granite's logits_scaling.
         softcap: Gemma's final_logit_softcapping, or None.
+        dtype: of the logits; None for the weight's. On CUDA a bfloat16 weight can give float32.
     """
 
     weight_VD: Tensor
     bias_V: Tensor | None = None
     scale: float = 1.0
     softcap: float | None = None
+    dtype: torch.dtype | None = None
 
     @classmethod
     def of(cls, model: Any) -> Self:
@@ -59,9 +61,18 @@ class OutputHead:
         """V: the number of logits per position."""
         return self.weight_VD.shape[0]
 
+    @property
+    def logits_dtype(self) -> torch.dtype:
+        """In which the logits are computed."""
+        return self.dtype or self.weight_VD.dtype
+
     def logits(self, hidden_ND: Tensor, out_NV: Tensor) -> None:
-        """Writes the logits of `hidden_ND` to `out_NV`, in the head's dtype."""
-        torch.mm(hidden_ND, self.weight_VD.t(), out=out_NV)
+        """Writes the logits of `hidden_ND` to `out_NV`, which is of `logits_dtype`."""
+        hidden_ND = hidden_ND.to(self.weight_VD.dtype)
+        if self.logits_dtype == self.weight_VD.dtype:
+            torch.mm(hidden_ND, self.weight_VD.t(), out=out_NV)
+        else:
+            torch.mm(hidden_ND, self.weight_VD.t(), out_dtype=self.logits_dtype, out=out_NV)
         if self.bias_V is not None:
             out_NV.add_(self.bias_V)
         if self.scale != 1.0:

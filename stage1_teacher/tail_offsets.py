@@ -22,10 +22,3 @@ def tail_offsets(
 def tail_key(seed: int, sample_id: str) -> int:
     """The first 8 bytes of sha256("seed:id"), little endian: all of a sample's offsets follow."""
     return int.from_bytes(hashlib.sha256(f"{seed}:{sample_id}".encode()).digest()[:8], "little")
-
-
-def keyed_offsets(
-    keys: npt.NDArray[np.uint64], positions: npt.NDArray[np.int32]
-) -> npt.NDArray[np.float64]:
-    """[N] offsets of positions of several samples, each with the sample's `tail_key`."""
-    return uniforms(keys, positions)
