@@ -29,10 +29,11 @@ import torch
 
 from benchmarks.machine import write_result
 from schemas.manifest import Capture
-from stage1_teacher.capture import BLOCK_ROWS, Reduction
+from stage1_teacher.capture import Reduction
 from stage1_teacher.capture_signals import gather_signals
 from stage1_teacher.engine import EngineSettings
 from stage1_teacher.engine_transformers import TransformersEngine, batches
+from stage1_teacher.head_rows import BLOCK_ROWS
 from stage1_teacher.samples import Sample, Segment
 from stage1_teacher.teacher_model import load_teacher
 from stage1_teacher.teacher_proof import body_states

@@ -28,21 +28,15 @@ def draw_tail(
     Returns:
         Row and column of every draw, ordered by row, then by column.
     """
-    cumulative_NB = sums_NB.double().cumsum(-1)
-    rows_S, points_S = _points(cumulative_NB[:, -1], totals_N, offsets_N, samples)
-    blocks_S = _first_above(cumulative_NB, rows_S, points_S)
-    before_S = cumulative_NB[rows_S, blocks_S] - sums_NB[rows_S, blocks_S]
-    inside_SW = weights_NBW[rows_S, blocks_S].double().cumsum(-1)
-    # rounding may put a point just outside its block: it takes the first or the last entry drawable
-    above_SW = inside_SW > (points_S - before_S).clamp(min=0).unsqueeze(-1)
-    above_SW |= inside_SW >= inside_SW[:, -1:]
-    return rows_S, blocks_S * weights_NBW.shape[-1] + above_SW.int().argmax(-1)
+    masses_N = sums_NB.sum(-1, dtype=torch.float64)
+    rows_S, points_S = tail_points(masses_N, totals_N, offsets_N, samples)
+    return rows_S, entries_at(weights_NBW, sums_NB, rows_S, points_S)
 
 
-def _points(
+def tail_points(
     masses_N: Tensor, totals_N: Tensor, offsets_N: Tensor, samples: int
 ) -> tuple[Tensor, Tensor]:
-    """Row of every point, and the point in units of the weights."""
+    """Row of every point below a row's mass, and the point in units of the weights."""
     counts_N = (samples * masses_N / totals_N - offsets_N).ceil().clamp(min=0).long()
     rows_S = torch.repeat_interleave(counts_N)
     firsts_N = counts_N.cumsum(0) - counts_N
@@ -50,7 +44,19 @@ def _points(
     return rows_S, (offsets_N[rows_S] + index_S) / samples * totals_N[rows_S]
 
 
-def _first_above(cumulative_NB: Tensor, rows_S: Tensor, points_S: Tensor) -> Tensor:
+def entries_at(weights_NBW: Tensor, sums_NB: Tensor, rows_S: Tensor, points_S: Tensor) -> Tensor:
+    """Column of the first entry at which the cumulative weight exceeds the point."""
+    cumulative_NB = sums_NB.double().cumsum(-1)
+    blocks_S = first_above(cumulative_NB, rows_S, points_S)
+    before_S = cumulative_NB[rows_S, blocks_S] - sums_NB[rows_S, blocks_S]
+    inside_SW = weights_NBW[rows_S, blocks_S].double().cumsum(-1)
+    # rounding may put a point just outside its block: it takes the first or the last entry drawable
+    above_SW = inside_SW > (points_S - before_S).clamp(min=0).unsqueeze(-1)
+    above_SW |= inside_SW >= inside_SW[:, -1:]
+    return blocks_S * weights_NBW.shape[-1] + above_SW.int().argmax(-1)
+
+
+def first_above(cumulative_NB: Tensor, rows_S: Tensor, points_S: Tensor) -> Tensor:
     """Per point its row's first block whose cumulative sum exceeds it, or the last not empty.
 
     One search in all rows at once: rows are scaled to [0, 1] and set 2 apart.

@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 
 from schemas.errors import ConfigError, ModelError
 from schemas.manifest import Capture
-from stage1_teacher.capture import BlockRows, Reduction
+from stage1_teacher.capture import Reduction
 from stage1_teacher.capture_signals import gather_signals, split_signals
+from stage1_teacher.head_rows import BlockRows
 from stage1_teacher.output_head import OutputHead
 from stage1_teacher.samples import Sample, Signals
 from stage1_teacher.tail_offsets import tail_offsets
