@@ -153,7 +153,11 @@ class Settings(Strict):
 
 
 class Manifest(Settings):
-    """manifest.json of a complete dump."""
+    """manifest.json of a complete dump.
+
+    `engine_options` are the knobs of memory and batching that the first worker gave its engine:
+    they change no number beyond rounding, so another machine may go on with others.
+    """
 
     created_by: str
     plan: Sha256
@@ -187,3 +191,4 @@ def plan_identity(settings: Settings) -> str:
 def manifest_identity(manifest: Manifest) -> str:
     """The hash over all of a manifest but the hash itself."""
     return digest(manifest.model_dump(mode="json", exclude={"identity"}))
+    engine_options: dict[str, Setting] = {}

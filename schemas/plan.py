@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from schemas.manifest import Count, Settings, Sha256, Shard, Strict, plan_identity
+from schemas.manifest import Count, Setting, Settings, Sha256, Shard, Strict, plan_identity
 
 RowRange = tuple[Count, Count]
 """Half-open range of corpus rows."""
@@ -18,7 +18,8 @@ class Plan(Strict):
 
     `units[u]` is the half-open range of corpus rows that unit u covers; the ranges follow each
     other without a gap. `nonce` tells two dumps with the same settings apart. `plan` is the hash
-    over `settings`.
+    over `settings`. `engine_options` are what this worker gave its engine besides; another worker's
+    may differ.
     """
 
     settings: Settings
@@ -27,6 +28,7 @@ class Plan(Strict):
     store_class: StoreClass
     nonce: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
     created_by: str
+    engine_options: dict[str, Setting] = {}
 
     @model_validator(mode="after")
     def _consistent(self) -> "Plan":

@@ -19,12 +19,12 @@ A worker's loop:
 
 import secrets
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from schemas import layout
 from schemas.errors import ConflictError
-from schemas.manifest import Manifest, Settings
+from schemas.manifest import Manifest, Setting, Settings
 from schemas.plan import CommitRecord, Plan, RowRange
 from schemas.progress import Progress, Report, ignore
 from schemas.storage import Store, create_settled, explained
@@ -33,7 +33,7 @@ from schemas.strict_json import json_bytes, parse_model
 from stage1_teacher.commit_attempt import Attempt
 from stage1_teacher.commit_final import build_manifest, check_shards, clean, clean_work
 from stage1_teacher.commit_leases import Leases
-from stage1_teacher.commit_plan import agree_on_plan
+from stage1_teacher.commit_plan import Origin, agree_on_plan
 
 __all__ = ["Attempt", "Work", "open_work"]
 
@@ -53,6 +53,7 @@ def open_work(
     units: Sequence[RowRange],
     *,
     created_by: str,
+    engine_options: Mapping[str, Setting] | None = None,
     store: Store | None = None,
 ) -> "Work":
     """Joins the dump at `path`, creating its plan if nobody has.
@@ -62,6 +63,7 @@ def open_work(
         settings: everything that decides the numbers.
         units: half-open ranges of corpus rows, one per unit, without gaps.
         created_by: program and version, e.g. "potstill 0.1.0".
+        engine_options: settings of the engine that decide no numbers; kept by whoever is first.
         store: where the dump is, if not in the folder `path` itself.
 
     Raises:
@@ -71,7 +73,8 @@ def open_work(
     """
     store = store or PosixStore(path)
     with explained(path):
-        work = Work(store, agree_on_plan(store, path, settings, units, created_by))
+        origin = Origin(created_by=created_by, engine_options=engine_options or {})
+        work = Work(store, agree_on_plan(store, path, settings, units, origin))
         clean(store, work.committed())
     return work
 

@@ -19,6 +19,7 @@ def build_manifest(plan: Plan, records: Mapping[int, CommitRecord]) -> Manifest:
     manifest = Manifest(
         **{name: getattr(plan.settings, name) for name in Settings.model_fields},
         created_by=plan.created_by,
+        engine_options=plan.engine_options,
         plan=plan.plan,
         identity=_NO_HASH,
         shards=shards,

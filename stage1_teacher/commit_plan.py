@@ -3,13 +3,14 @@
 import errno
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from schemas import layout
 from schemas.differences import differences
 from schemas.errors import ConfigError, ConflictError, FormatError, PotstillError
-from schemas.manifest import Manifest, Settings, plan_identity, settings_of
+from schemas.manifest import Manifest, Setting, Settings, plan_identity, settings_of
 from schemas.plan import Plan, RowRange, StoreClass
 from schemas.storage import Store, create_settled, explained
 from schemas.storage_posix import PosixStore
@@ -22,8 +23,16 @@ MOST_UNITS = 40_000
 _SHOWN = 3
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Who makes a plan, and with what knobs of the engine: recorded, never compared."""
+
+    created_by: str
+    engine_options: Mapping[str, Setting]
+
+
 def agree_on_plan(
-    store: Store, path: str | Path, settings: Settings, units: Sequence[RowRange], created_by: str
+    store: Store, path: str | Path, settings: Settings, units: Sequence[RowRange], origin: Origin
 ) -> Plan:
     """The plan at `path`, which has these settings and units; created when there is none.
 
@@ -37,14 +46,14 @@ def agree_on_plan(
     if manifest is not None:
         complete = parse_model(Manifest, manifest, f"{path}/{layout.MANIFEST}")
         _check_settings(settings, settings_of(complete), path)
-        return _plan(settings, units, created_by, "create-if-absent")
+        return _plan(settings, units, origin, "create-if-absent")
     found = store.read(layout.PLAN)
     if found is None:
         _check_empty(store, path)
         _check_number(units)
     store_class = _probed(store, path)
     if found is None:
-        mine = _plan(settings, units, created_by, store_class)
+        mine = _plan(settings, units, origin, store_class)
         found = create_settled(store, layout.PLAN, json_bytes(mine))
     plan = parse_model(Plan, found, f"{path}/{layout.PLAN}")
     _check_settings(settings, plan.settings, path)
@@ -96,7 +105,7 @@ def _probed(store: Store, path: str | Path) -> StoreClass:
 
 
 def _plan(
-    settings: Settings, units: Sequence[RowRange], created_by: str, store_class: StoreClass
+    settings: Settings, units: Sequence[RowRange], origin: Origin, store_class: StoreClass
 ) -> Plan:
     return Plan(
         settings=settings,
@@ -104,7 +113,8 @@ def _plan(
         units=[(start, end) for start, end in units],
         store_class=store_class,
         nonce=secrets.token_hex(16),
-        created_by=created_by,
+        created_by=origin.created_by,
+        engine_options=dict(origin.engine_options),
     )
 
 
