@@ -160,6 +160,7 @@ class Manifest(Settings):
     """
 
     created_by: str
+    engine_options: dict[str, Setting] = {}
     plan: Sha256
     identity: Sha256
     shards: list[Shard]
@@ -191,4 +192,3 @@ def plan_identity(settings: Settings) -> str:
 def manifest_identity(manifest: Manifest) -> str:
     """The hash over all of a manifest but the hash itself."""
     return digest(manifest.model_dump(mode="json", exclude={"identity"}))
-    engine_options: dict[str, Setting] = {}
