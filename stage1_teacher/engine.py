@@ -1,12 +1,14 @@
 """What an engine is, and every engine on one screen."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from schemas.manifest import Capture
 from schemas.manifest import Engine as EngineInfo
+from schemas.manifest import Setting
+from stage1_teacher.completions import Completion, Prompt, Sampling
 from stage1_teacher.samples import Sample, Signals
 
 
@@ -20,7 +22,12 @@ class EngineSettings:
         dtype: float32 or bfloat16: the teacher's weights and activations; reductions are fp32.
         device: "auto", "cpu", "cuda", ….
         batch_tokens: token budget of one forward pass, padding included.
+        max_length: longest sequence, generated tokens included; None: the teacher's context.
         trust_remote_code: run the model's own Python code.
+        hidden_layers: hidden states that will be asked for, which some engines must know at start.
+        mode: of vLLM: "capture" beside the model, "compat" through its public interface, or "auto".
+        options: of vLLM, under its own names; stage1_teacher/vllm_options.py says which decide
+            numbers.
     """
 
     model: str | Path
@@ -28,7 +35,11 @@ class EngineSettings:
     dtype: str = "bfloat16"
     device: str = "auto"
     batch_tokens: int = 8192
+    max_length: int | None = None
     trust_remote_code: bool = False
+    hidden_layers: tuple[str, ...] = ()
+    mode: str = "auto"
+    options: Mapping[str, Setting] = field(default_factory=dict)
 
 
 class Engine(Protocol):
@@ -39,6 +50,14 @@ class Engine(Protocol):
 
     def info(self) -> EngineInfo:
         """Name, version and the settings that decide its numbers, for the manifest."""
+        ...
+
+    def supported(self, capture: Capture) -> Capture:
+        """The policy that this engine will really store; it loads no model.
+
+        Raises:
+            ConfigError: it cannot do without what it lacks.
+        """
         ...
 
     def start(self) -> None:
@@ -55,6 +74,15 @@ class Engine(Protocol):
         """Yields (index into `samples`, signals) for every sample, in any order, each once."""
         ...
 
+    def generate(
+        self, prompts: Sequence[Prompt], sampling: Sampling, capture: Capture, seed: int
+    ) -> Iterator[tuple[int, Completion]]:
+        """Yields (index into `prompts`, completion) for every prompt, in any order, each once.
+
+        Hidden states, where `capture` asks for them, cover prompt and response.
+        """
+        ...
+
 
 def _transformers(settings: EngineSettings) -> Engine:
     from stage1_teacher.engine_transformers import TransformersEngine
@@ -62,4 +90,13 @@ def _transformers(settings: EngineSettings) -> Engine:
     return TransformersEngine(settings)
 
 
-ENGINES: dict[str, Callable[[EngineSettings], Engine]] = {"transformers": _transformers}
+def _vllm(settings: EngineSettings) -> Engine:
+    from stage1_teacher.vllm_modes import vllm_engine
+
+    return vllm_engine(settings)
+
+
+ENGINES: dict[str, Callable[[EngineSettings], Engine]] = {
+    "transformers": _transformers,
+    "vllm": _vllm,
+}

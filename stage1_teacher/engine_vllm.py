@@ -16,10 +16,9 @@ from schemas.manifest import Engine as EngineInfo
 from stage1_teacher.capture_signals import join_signals
 from stage1_teacher.completions import Completion, FinishReason, Prompt, Sampling
 from stage1_teacher.engine import EngineSettings
+from stage1_teacher.response_ends import end_ids
 from stage1_teacher.samples import Ints, Sample, Signals
 from stage1_teacher.tail_offsets import tail_key
-from stage1_teacher.teacher import read_config
-from stage1_teacher.teacher_folder import locate_teacher
 from stage1_teacher.vllm_options import DECIDING, vllm_info
 from stage1_teacher.vllm_session import Answer, Request, Session
 from stage1_teacher.vllm_start import start_llm
@@ -161,7 +160,7 @@ class VllmEngine:
             if set(settings.hidden_layers) - {LAST}:
                 more["enforce_eager"] = True  # layers are exposed after loading
             llm = start_llm(settings, **more)
-            self._ends = _end_ids(settings)
+            self._ends = end_ids(settings)
             head_dtype = settings.options.get("head_dtype", DECIDING["head_dtype"])
             self._session = Session(llm, str(head_dtype), settings.hidden_layers)
         return self._session
@@ -214,19 +213,6 @@ def _complete(name: str, answer: Answer, expected: Ints) -> Signals:
             f"for {len(answer.positions)}. Please report it, and give --engine-mode compat."
         )
     return answer.signals
-
-
-def _end_ids(settings: EngineSettings) -> list[int]:
-    """The tokens that end a response: as in transformers, those of the generation settings."""
-    from transformers import GenerationConfig
-
-    folder = locate_teacher(settings.model, settings.revision)
-    if (folder / "generation_config.json").is_file():
-        found = GenerationConfig.from_pretrained(folder).eos_token_id
-    else:
-        config = read_config(folder, settings.trust_remote_code)
-        found = GenerationConfig.from_model_config(config).eos_token_id
-    return [] if found is None else [found] if isinstance(found, int) else list(found)
 
 
 def _head_overrides() -> dict[str, Any]:
