@@ -7,13 +7,18 @@ Shapes: N rows, D hidden width, V vocabulary.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from schemas.errors import ModelError
+from schemas.manifest import Capture
+from stage1_teacher.capture import Reduction
+from stage1_teacher.head_rows import BlockRows
 from stage1_teacher.output_head import OutputHead
+from stage1_teacher.sharded_reduction import Shard, ShardedReduction
 
 _ROWS = 8
 _TYPICAL_LOGIT = 32.0
@@ -34,6 +39,81 @@ class HeadParts:
     processor: Any
     module: Any
     bias_V: Tensor | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerHead:
+    """This rank's part of the head.
+
+    Attributes:
+        head: its rows of the weight, padding left out.
+        shard: where they lie among those of the other ranks; None when there are no others.
+    """
+
+    head: OutputHead
+    shard: Shard | None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the head's products run."""
+        return self.head.weight_VD.device
+
+    @property
+    def answers(self) -> bool:
+        """Whether this is the rank that the driver hears."""
+        return self.shard is None or self.shard.rank == 0
+
+    def reduction(self, capture: Capture, rows: BlockRows) -> Reduction | ShardedReduction:
+        """Reduces rows by a policy, together with the other ranks.
+
+        Raises:
+            ConfigError: `top_k` is above the vocabulary.
+        """
+        if self.shard is None:
+            return Reduction(self.head, capture, rows)
+        return ShardedReduction(self.head, self.shard, capture, rows)
+
+
+@torch.inference_mode()
+def proven_head(runner: Any, head_dtype: str, width: int) -> WorkerHead | None:
+    """The head of a runner's model; None where the head is in another rank of the pipeline.
+
+    All ranks must come here together, since they compute the model's logits together.
+
+    Raises:
+        ModelError: the head is not as expected, or its logits are not the model's.
+    """
+    from vllm.distributed import get_pp_group, get_tp_group
+
+    if not get_pp_group().is_last_rank:
+        return None
+    model, group = runner.get_model(), get_tp_group()
+    like = torch.empty(0, dtype=runner.model_config.dtype, device=runner.device)
+    probe = probe_rows(width, like)
+    parts = find_parts(model, probe)
+    vocabulary = int(parts.processor.org_vocab_size)
+    if group.world_size == 1:
+        columns = slice(0, vocabulary)
+        head = output_head(parts, columns, head_dtype)
+        prove_head(model, head, columns, typical_rows(model, probe))
+        return WorkerHead(head=head, shard=None)
+    start = int(parts.module.shard_indices.org_vocab_start_index)
+    columns = slice(start, start + int(parts.module.shard_indices.num_org_elements))
+    head = output_head(parts, slice(0, columns.stop - start), head_dtype)
+    prove_head(model, head, columns, probe)
+    shard = Shard(
+        rank=group.rank_in_group,
+        start=start,
+        vocabulary=vocabulary,
+        all_gather=partial(_all_gather, group),
+    )
+    return WorkerHead(head=head, shard=shard)
+
+
+def _all_gather(group: Any, values: Tensor) -> Tensor:
+    """[R, …] of all ranks."""
+    together: Tensor = group.all_gather(values.contiguous().flatten(), dim=0)
+    return together.view(group.world_size, *values.shape)
 
 
 def find_parts(model: Any, probe_ND: Tensor) -> HeadParts:
@@ -96,7 +176,7 @@ def prove_head(model: Any, head: OutputHead, rows: slice, probe_ND: Tensor) -> N
         ModelError: they differ.
     """
     theirs = model.compute_logits(probe_ND)
-    if theirs is None:
+    if theirs is None or head.size == 0:
         return
     theirs = theirs[:, rows].float()
     ours = theirs.new_empty(len(probe_ND), head.size, dtype=head.logits_dtype)

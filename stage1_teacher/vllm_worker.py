@@ -15,11 +15,9 @@ import torch
 from schemas.errors import PotstillError
 from schemas.hidden_layers import LAST
 from schemas.manifest import Capture
-from stage1_teacher.capture import Reduction
 from stage1_teacher.head_rows import BLOCK_ROWS, BlockRows
-from stage1_teacher.output_head import OutputHead
 from stage1_teacher.samples import Signals
-from stage1_teacher.vllm_head import find_parts, output_head, probe_rows, prove_head, typical_rows
+from stage1_teacher.vllm_head import WorkerHead, proven_head
 from stage1_teacher.vllm_layers import expose_layers
 from stage1_teacher.vllm_pool import PoolShape, RowPool
 from stage1_teacher.vllm_rows import RowLedger
@@ -88,18 +86,13 @@ class Capturer:
         Raises:
             ModelError: the head is not as expected, or vLLM does not give these layers.
         """
-        from vllm.distributed import get_pp_group, get_tp_group
-
         self._runner, self._layers = runner, layers
-        self._first = get_tp_group().rank_in_group == 0
         self._policy: tuple[Capture, Callable[..., Any]] | None = None
         self._pool: RowPool | None = None
         self._ledger, self._folder = RowLedger(), Path()
         self._failure: PotstillError | None = None
         self.width = int(runner.model_config.get_hidden_size())
-        self._head: OutputHead | None = None
-        if get_pp_group().is_last_rank:
-            self._head = _proven_head(runner, head_dtype, self.width)
+        self._head: WorkerHead | None = proven_head(runner, head_dtype, self.width)
         expose_layers(runner, [layer for layer in layers if layer != LAST])
 
     def take_hold(self) -> None:
@@ -124,11 +117,11 @@ class Capturer:
         self._pool = None
         if self._head is None:
             return
-        device = self._head.weight_VD.device
+        device = self._head.device
         rows = _ROWS.get(device.type, _ROWS["cuda"])
         if self._policy is None or self._policy[0] != capture:
             self._policy = None  # the old buffers go before the new ones come
-            self._policy = capture, Reduction(self._head, capture, rows)
+            self._policy = capture, self._head.reduction(capture, rows)
         waiting = int(self._runner.scheduler_config.max_num_seqs)
         shape = PoolShape(block=rows.head, waiting=waiting, width=self.width)
         like = torch.empty(0, dtype=self._runner.model_config.dtype, device=device)
@@ -142,12 +135,12 @@ class Capturer:
         """
         if self._failure is not None:
             raise self._failure
-        if self._pool is None:
+        if self._head is None or self._pool is None:
             return {}
         self._ledger.close(ends)
         with torch.inference_mode():
             signals, positions, counts = self._pool.take(ends)
-        if not self._first:
+        if not self._head.answers:
             return {}
         return {**_arrays(signals), "positions": positions, "counts": counts}
 
@@ -158,29 +151,19 @@ class Capturer:
             for request, ticket in tickets(scheduled):
                 self._ledger.admit(request, ticket)
             step = read_step(self._runner)
-            if step is not None and self._pool is not None and self._failure is None:
-                self._read(step, self._pool)
+            if step is not None and self._failure is None:
+                self._read(step)
         except PotstillError as error:
             self._failure = error
 
-    def _read(self, step: Step, pool: RowPool) -> None:
+    def _read(self, step: Step) -> None:
+        if self._head is None or self._pool is None:
+            return
         rows = self._ledger.step(step.chunks)
-        pool.add(rows, step.hidden_ND, step.ids_N)
-        if self._layers and self._first and rows.fresh:
+        self._pool.add(rows, step.hidden_ND, step.ids_N)
+        if self._layers and self._head.answers and rows.fresh:
             last = [step.hidden_ND] if LAST in self._layers else []
             append_states(self._folder, [*step.layers, *last], rows.fresh)
-
-
-def _proven_head(runner: Any, head_dtype: str, width: int) -> OutputHead:
-    model = runner.get_model()
-    like = torch.empty(0, dtype=runner.model_config.dtype, device=runner.device)
-    with torch.inference_mode():
-        probe = probe_rows(width, like)
-        parts = find_parts(model, probe)
-        rows = slice(0, int(parts.processor.org_vocab_size))
-        head = output_head(parts, rows, head_dtype)
-        prove_head(model, head, rows, typical_rows(model, probe))
-    return head
 
 
 def _arrays(signals: Signals) -> Arrays:
