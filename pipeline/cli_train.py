@@ -52,7 +52,9 @@ def run(call: Call) -> int:
             "measure it on held-out rows": shlex.join(measure),
             "chat with it in transformers": student_commands.chat(out),
             "serve it with vLLM": student_commands.serve(out),
-            "evaluate it with lm-eval (it downloads the task)": student_commands.lm_eval(out, "hellaswag"),
+            "evaluate it with lm-eval (it downloads the task)": student_commands.lm_eval(
+                out, "hellaswag"
+            ),
         }
     )
     return 0

@@ -71,6 +71,7 @@ class BatchMaker:
             length=self._reading.length,
             draws_per_unit=self._draws(),
             temperatures=self._reading.wanted.temperatures,
+            weigh_by=self._reading.wanted.weights.teacher,
             epoch=epoch,
             step=step,
         )

@@ -6,6 +6,7 @@ from importlib.resources import files
 from typing import Any
 
 from schemas.manifest import Manifest
+from stage2_student.objective import objective_of
 from stage2_student.provenance import provenance
 from stage2_student.settings import TrainSettings
 from stage2_student.student import Student
@@ -45,7 +46,7 @@ def model_card(settings: TrainSettings, dumps: Sequence[Any], student: Student, 
         layers=settings.student_layers,
         parameters=student.model.num_parameters(),
         dumps=provenance(dumps),
-        loss=_loss(settings),
+        loss=objective_of(settings).written,
         steps=made.steps,
         tokens=made.tokens,
         created_by=made.created_by,
@@ -75,12 +76,3 @@ def _licenses(student: Student, manifests: Sequence[Manifest]) -> list[tuple[str
     if student.source is not None:
         found.append((f"base model {student.source.name}", student.source.license or "unknown"))
     return list(dict.fromkeys(found))
-
-
-def _loss(settings: TrainSettings) -> str:
-    if settings.loss == "ce":
-        return "ce on the realised tokens"
-    soft = f"{settings.loss} at temperature {settings.temperature:g}, tail `{settings.tail}`"
-    if not settings.ce_weight:
-        return soft
-    return f"{1 - settings.ce_weight:g} · ({soft}) + {settings.ce_weight:g} · ce"

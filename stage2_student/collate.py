@@ -16,6 +16,7 @@ from stage2_student.batch import Batch, Document
 from stage2_student.shard_reader import Entries, GroupArrays
 from stage2_student.span_reader import PlacedRow
 from stage2_student.targets import Targets
+from stage2_student.teacher_weights import ByTeacher, weighed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +29,7 @@ class BatchShape:
         temperatures: at which tail masses are read.
         epoch: of the plan.
         step: of the epoch.
+        weigh_by: what of the teacher decides the weight of a position.
     """
 
     length: int | None
@@ -35,6 +37,7 @@ class BatchShape:
     temperatures: tuple[float, ...]
     epoch: int
     step: int
+    weigh_by: ByTeacher = "none"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -129,7 +132,7 @@ def _targets(pieces: Sequence[_Piece], length: int, shape: BatchShape) -> Target
     ids, logits = _dense([(p.arrays.kept, p.first, p.last) for p in pieces], at_least=1)
     tails = [(p.arrays.tail, p.first, p.last) for p in pieces if p.arrays.tail is not None]
     tail_ids, tail_logits = _dense(tails) if tails else _nothing(len(rows))
-    return Targets(
+    targets = Targets(
         rows_N=rows,
         ids_NK=ids,
         logits_NK=logits,
@@ -144,8 +147,14 @@ def _targets(pieces: Sequence[_Piece], length: int, shape: BatchShape) -> Target
         token_logprobs_N=_joined(
             [p.arrays.token_logprobs[p.first : p.last] for p in pieces], np.float32
         ),
-        weights_N=torch.ones(len(rows)),
+        weights_N=_weights(pieces, len(rows)),
     )
+    return weighed(targets, shape.weigh_by)
+
+
+def _weights(pieces: Sequence[_Piece], positions: int) -> torch.Tensor:
+    own = [p.arrays.weights[p.first : p.last] for p in pieces if p.arrays.weights is not None]
+    return _joined(own, np.float32) if own else torch.ones(positions)
 
 
 def _nothing(rows: int) -> tuple[torch.Tensor, torch.Tensor]:

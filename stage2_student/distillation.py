@@ -18,7 +18,7 @@ from stage2_student.fused_head import (
     make_products,
 )
 from stage2_student.fused_products import HeadProducts
-from stage2_student.losses import LOSSES
+from stage2_student.fused_softmax import Sums
 from stage2_student.objective import Objective
 from stage2_student.signals import StudentSignals, teacher_signals
 from stage2_student.targets import Targets
@@ -30,7 +30,7 @@ class HeadLoss:
 
     Attributes:
         total: what to minimise, T² and the terms' weights in it; differentiable.
-        terms: per loss its plain sum in nats (no T², no term's weight), detached, for logs.
+        terms: per term its plain sum in nats (no T², no term's weight), detached, for logs.
         weight_sum: the positions' weights, detached; dividing by it (over all calls and ranks of a
             step) makes means.
     """
@@ -66,18 +66,12 @@ def distillation_loss(
     Raises:
         ValueError: as many hidden rows as targets are not given.
     """
-    call = HeadCall(
-        targets=targets,
-        temperatures=objective.temperatures,
-        tail_temperatures=objective.tail_temperatures,
-        options=options or HeadOptions(),
-    )
+    call = HeadCall(targets=targets, sums=objective.sums, options=options or HeadOptions())
     _check_rows(hidden_ND, targets)
     total, sums = fused_loss(hidden_ND, weight_VD, bias_V, call, _block_loss(objective))
-    names = [term.loss for term in objective.terms]
     return HeadLoss(
         total=total,
-        terms=dict(zip(names, sums.unbind(), strict=True)),
+        terms=dict(zip(objective.labels, sums.unbind(), strict=True)),
         weight_sum=targets.weights_N.sum(),
     )
 
@@ -97,8 +91,7 @@ def _block_loss(objective: Objective) -> BlockLoss:
         teachers = {t: teacher_signals(block, t, s.lse_N.dtype) for t, s in students.items()}
         sums = []
         for term in objective.terms:
-            both = teachers[term.temperature], students[term.temperature]
-            loss_N = LOSSES[term.loss](*both, term.tail)
+            loss_N = term.compute(teachers[term.temperature], students[term.temperature])
             sums.append((loss_N * block.weights_N).sum())
         stacked_L = torch.stack(sums)
         factors_L = stacked_L.new_tensor([term.factor for term in objective.terms])
@@ -135,7 +128,7 @@ def read_head(
 ) -> HeadReading:
     """What the losses and measures of an evaluation are computed from; no gradient.
 
-    A loss per position: `LOSSES[name](teacher_signals(targets, T), reading.signals[T], tail)`.
+    A loss per position: `term.compute(teacher_signals(targets, T), reading.signals[T])`.
 
     Args:
         hidden_ND: as in `distillation_loss`.
@@ -149,13 +142,8 @@ def read_head(
         ValueError: as many hidden rows as targets are not given.
     """
     _check_rows(hidden_ND, targets)
-    grid = tuple(sorted({1.0, *temperatures}))
-    call = HeadCall(
-        targets=targets,
-        temperatures=grid,
-        tail_temperatures=frozenset(grid),
-        options=options or HeadOptions(),
-    )
+    sums = {temperature: Sums(tail=True) for temperature in sorted({1.0, *temperatures})}
+    call = HeadCall(targets=targets, sums=sums, options=options or HeadOptions())
     head = make_products(hidden_ND, weight_VD, bias_V, call.options)
     with torch.autocast(hidden_ND.device.type, enabled=False):
         rows = blocks_of(len(hidden_ND), head.block_rows)

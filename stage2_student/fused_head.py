@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from stage2_student.fused_products import HeadGradients, HeadProducts
-from stage2_student.fused_softmax import BlockSoftmax, places_of
+from stage2_student.fused_softmax import BlockSoftmax, Sums, places_of
 from stage2_student.logit_transform import LogitTransform
 from stage2_student.signals import StudentSignals
 from stage2_student.targets import Targets
@@ -48,11 +48,16 @@ class HeadOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class HeadCall:
-    """What one call of the operator computes: on which targets, at which temperatures."""
+    """What one call of the operator computes: on which targets, which sums at which temperature.
+
+    Attributes:
+        targets: what the teacher said.
+        sums: per temperature, ascending, what is needed besides the log-probabilities.
+        options: how.
+    """
 
     targets: Targets
-    temperatures: tuple[float, ...]
-    tail_temperatures: frozenset[float]
+    sums: Mapping[float, Sums]
     options: HeadOptions
 
 
@@ -145,15 +150,14 @@ def block_softmaxes(
     """
     places = places_of(block)
     softmaxes = {}
-    for temperature in call.temperatures:
-        last = temperature == call.temperatures[-1] and head.transform.softcap is None
+    for number, (temperature, sums) in enumerate(call.sums.items(), 1):
+        last = number == len(call.sums) and head.transform.softcap is None
         scaled_nV = logits_nV
         if not last:
             scaled_nV = head.buffer(f"softmax {temperature}", len(logits_nV))
         if not last or temperature != 1:
             torch.div(logits_nV, temperature, out=scaled_nV)
-        with_tail = temperature in call.tail_temperatures
-        softmaxes[temperature] = BlockSoftmax(scaled_nV, places, temperature, with_tail)
+        softmaxes[temperature] = BlockSoftmax(scaled_nV, places, temperature, sums)
     return softmaxes
 
 

@@ -1,10 +1,12 @@
 """The student's softmax over one block, and the gradient that is written over it.
 
-With u = logits / T, q = softmax(u), Q_tail = Σ_{j not kept} q_j, and g_K, g_S, g_tail, g_y, g_lse
-the loss's derivatives with respect to log q at the kept entries, at the draws, to log Q_tail, to
-log q of the realised token and to the log-sum-exp, G = Σ g_K + Σ g_S + g_tail + g_y:
+With u = logits / T, q = softmax(u), Q_tail = Σ_{j not kept} q_j, and g_K, g_S, g_tail, g_y, g_lse,
+g_mean the loss's derivatives with respect to log q at the kept entries, at the draws, to log
+Q_tail, to log q of the realised token, to the log-sum-exp and to the mean of log q over the
+vocabulary, G = Σ g_K + Σ g_S + g_tail + g_y + g_mean:
 
     dL/du_j = q_j · (g_lse − G + [j not kept] · g_tail / Q_tail) + Σ_{o: token of o is j} g_o
+              + g_mean / V
 
 and dL/dz = dL/du / T. The kept entries are set to zero before the tail is summed, because
 1 − Σ kept would cancel.
@@ -41,20 +43,34 @@ def places_of(targets: Targets) -> Places:
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sums:
+    """Which sums over the vocabulary a loss reads, each a pass more over the block.
+
+    Attributes:
+        tail: the mass outside the kept entries.
+        mean: the mean log-probability.
+    """
+
+    tail: bool = False
+    mean: bool = False
+
+
 class BlockSoftmax:
     """The softmax of one block at one temperature; takes over the buffer with logits / T."""
 
     def __init__(
-        self, scaled_nV: torch.Tensor, places: Places, temperature: float, with_tail: bool
+        self, scaled_nV: torch.Tensor, places: Places, temperature: float, sums: Sums
     ) -> None:
         self._places = places
         self._temperature = temperature
+        self._mean_n1 = scaled_nV.mean(dim=1, keepdim=True) if sums.mean else None
         picked = [scaled_nV.gather(1, ids) for ids in _ids(places)]
         peak_n1 = scaled_nV.amax(dim=1, keepdim=True)
         self._q_nV = torch.softmax(scaled_nV, dim=1, out=scaled_nV)
         self._lse_n1 = peak_n1 - self._q_nV.amax(dim=1, keepdim=True).log()
         self._logq = [logits - self._lse_n1 for logits in picked]
-        self._tail_n1 = self._cut_tail() if with_tail else None
+        self._tail_n1 = self._cut_tail() if sums.tail else None
 
     def _cut_tail(self) -> torch.Tensor:
         """[n, 1] the tail's mass; leaves zeros at the kept entries."""
@@ -69,28 +85,31 @@ class BlockSoftmax:
             return tensor.detach().requires_grad_(differentiable)
 
         kept, draws, labels = self._logq
-        tail_n1 = self._tail_n1
+        tail_n1, mean_n1 = self._tail_n1, self._mean_n1
         return StudentSignals(
             logq_NK=leaf(kept),
             logq_NS=leaf(draws),
             logq_tail_N=None if tail_n1 is None else leaf(tail_n1.log().squeeze(1)),
             logq_label_N=leaf(labels.squeeze(1)),
             lse_N=leaf(self._lse_n1.squeeze(1)),
+            logq_mean_N=None if mean_n1 is None else leaf((mean_n1 - self._lse_n1).squeeze(1)),
         )
 
     def gradient_(self, signals: StudentSignals) -> torch.Tensor:
         """[n, V] from the leaves' gradients, written over the softmax: dL/dlogits."""
-        kept, draws, labels, lse, tail = (
+        kept, draws, labels, lse, tail, mean = (
             _over_temperature(leaf, self._temperature) for leaf in _leaves(signals)
         )
         row_n1 = torch.zeros_like(self._lse_n1) if lse is None else lse
-        for gradient in (kept, draws, labels, tail):
+        for gradient in (kept, draws, labels, tail, mean):
             if gradient is not None:
                 row_n1 = row_n1 - gradient.sum(dim=1, keepdim=True)
         self._scale_rows(row_n1, tail)
         for ids, gradient in zip(_ids(self._places), (kept, draws, labels), strict=True):
             if gradient is not None:
                 self._q_nV.scatter_add_(1, ids, gradient)
+        if mean is not None:
+            self._q_nV.add_(mean / self._q_nV.shape[1])
         return self._q_nV
 
     def _scale_rows(self, row_n1: torch.Tensor, tail_n1: torch.Tensor | None) -> None:
@@ -109,7 +128,7 @@ def _ids(places: Places) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
 def _leaves(signals: StudentSignals) -> tuple[torch.Tensor | None, ...]:
     s = signals
-    return s.logq_NK, s.logq_NS, s.logq_label_N, s.lse_N, s.logq_tail_N
+    return s.logq_NK, s.logq_NS, s.logq_label_N, s.lse_N, s.logq_tail_N, s.logq_mean_N
 
 
 def _over_temperature(leaf: torch.Tensor | None, temperature: float) -> torch.Tensor | None:

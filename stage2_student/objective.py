@@ -7,52 +7,46 @@ section 2); it stands here, once, and so in value and gradient alike.
 """
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import get_args
+from typing import Any, get_args
 
 from schemas.errors import ConfigError
+from stage2_student.fused_softmax import Sums
 from stage2_student.losses import LOSSES
+from stage2_student.objective_terms import check_sum, make_term
+from stage2_student.objective_text import WrittenTerm, nearest, read_terms, term_text
 from stage2_student.outcomes import Tail
+from stage2_student.settings import TrainSettings
+from stage2_student.terms import Term
 
 log = logging.getLogger(__name__)
 
+__all__ = ["Objective", "Term", "check_objective", "make_objective", "objective_of"]
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Term:
-    """One loss of the sum.
-
-    Attributes:
-        loss: a name of `LOSSES`.
-        weight: factor of this term, T² not included.
-        temperature: softens both models before they are compared.
-        tail: what is done with the teacher's mass outside the kept entries.
-    """
-
-    loss: str
-    weight: float = 1.0
-    temperature: float = 1.0
-    tail: Tail = "sample"
-
-    @property
-    def factor(self) -> float:
-        """What the loss is multiplied with: weight · T²."""
-        return self.weight * self.temperature**2
+Written = str | Sequence[str | Mapping[str, Any]]
+"""A loss as a user gives it: one text, or a list of terms, each a text or its keys and values."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Objective:
-    """A sum of terms; each loss at most once, since logs know a term by its loss."""
+    """A sum of terms, no two of them the same."""
 
     terms: tuple[Term, ...]
 
     def __post_init__(self) -> None:
-        names = [term.loss for term in self.terms]
-        if not names or len(set(names)) < len(names):
-            raise ConfigError(
-                f"an objective needs different losses, at least one; found {names}. "
-                "Leave out the repeated one."
-            )
+        check_sum(self.terms)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The terms' names in logs, all different: the loss, and its arguments where needed."""
+        losses = [term.loss for term in self.terms]
+        return tuple(t.loss if losses.count(t.loss) == 1 else t.label for t in self.terms)
+
+    @property
+    def written(self) -> str:
+        """The sum as a user would write it; terms that are only logged are left out."""
+        return " + ".join(term.written for term in self.terms if term.weight)
 
     @property
     def temperatures(self) -> tuple[float, ...]:
@@ -60,49 +54,88 @@ class Objective:
         return tuple(sorted({term.temperature for term in self.terms}))
 
     @property
-    def tail_temperatures(self) -> frozenset[float]:
-        """Those at which the student's whole tail mass is needed too."""
-        return frozenset(term.temperature for term in self.terms if term.tail == "bucket")
+    def sums(self) -> dict[float, Sums]:
+        """Per temperature the sums over the student's vocabulary that the terms need."""
+        return {temperature: self._sums(temperature) for temperature in self.temperatures}
 
-
-def make_objective(
-    loss: str = "fkl",
-    temperature: float = 1.0,
-    ce_weight: float = 0.0,
-    tail: Tail = "sample",
-) -> Objective:
-    """(1 − ce_weight) · loss + ce_weight · cross-entropy on the realised tokens.
-
-    At temperature 1 the cross-entropy costs nothing extra, so it is then among the terms, with
-    weight 0, to be logged.
-
-    Raises:
-        ConfigError: an unknown loss or tail, a temperature that is not positive, or a weight
-            outside 0 … 1.
-    """
-    _check_words(loss, temperature, ce_weight, tail)
-    hard = Term(loss="ce", weight=ce_weight, tail="none")
-    if loss == "ce":
-        return Objective(terms=(Term(loss="ce", tail="none"),))
-    soft = Term(loss=loss, weight=1 - ce_weight, temperature=temperature, tail=tail)
-    logged = ce_weight > 0 or temperature == hard.temperature
-    return Objective(terms=(soft, hard) if logged else (soft,))
-
-
-def _check_words(loss: str, temperature: float, ce_weight: float, tail: str) -> None:
-    _check_choice("loss", loss, LOSSES)
-    _check_choice("tail", tail, get_args(Tail))
-    if not 0 < temperature < float("inf"):
-        raise ConfigError(f"the temperature must be positive; found {temperature:g}. Try 1 or 2.")
-    if not 0 <= ce_weight <= 1:
-        raise ConfigError(
-            f"ce_weight must be between 0 (soft targets only) and 1; found {ce_weight:g}."
+    def _sums(self, temperature: float) -> Sums:
+        own = [term for term in self.terms if term.temperature == temperature]
+        return Sums(
+            tail=any(term.reads_tail_mass for term in own),
+            mean=any(term.reads_mean for term in own),
         )
 
 
-def _check_choice(option: str, value: str, choices: Collection[str]) -> None:
-    if value not in choices:
-        raise ConfigError(f"unknown {option} '{value}': choose one of {', '.join(choices)}.")
+def objective_of(settings: TrainSettings) -> Objective:
+    """What the settings of a training say.
+
+    Raises:
+        ConfigError: they say nothing that can be minimised; shows where.
+    """
+    return make_objective(settings.loss, settings.temperature, settings.ce_weight, settings.tail)
+
+
+def make_objective(
+    loss: Written = "fkl",
+    temperature: float | None = None,
+    ce_weight: float | None = None,
+    tail: Tail | None = None,
+) -> Objective:
+    """The objective of a loss's bare name and options, or of a written sum.
+
+    A bare name means (1 − ce_weight) · loss + ce_weight · cross-entropy on the realised tokens. In
+    a sum, temperature and tail hold for the terms that name none. At temperature 1 the
+    cross-entropy costs nothing extra, so it is then always among the terms, if with weight 0, to
+    be logged.
+
+    Raises:
+        ConfigError: the text is no sum of losses, a word of it is unknown or out of range, or an
+            option contradicts it.
+    """
+    _check_options(temperature, ce_weight, tail)
+    written = _read(loss)
+    if len(written) == 1 and written[0].bare:
+        return _of_name(make_term(written[0], temperature, tail), ce_weight or 0.0)
+    if ce_weight is not None:
+        raise ConfigError(
+            f"the loss is a written sum, and ce_weight {ce_weight:g} is given too. Put the "
+            "cross-entropy into the sum, as in 0.9*fkl + 0.1*ce, and leave ce_weight out."
+        )
+    return _with_ce_logged(tuple(make_term(term, temperature, tail) for term in written))
+
+
+def _read(loss: Written) -> list[WrittenTerm]:
+    if isinstance(loss, str):
+        return read_terms(loss)
+    texts = [entry if isinstance(entry, str) else term_text(entry) for entry in loss]
+    return [term for text in texts for term in read_terms(text)]
+
+
+def _of_name(term: Term, ce_weight: float) -> Objective:
+    if not LOSSES[term.loss].soft:
+        return Objective(terms=(term,))
+    soft = Term(loss=term.loss, weight=1 - ce_weight, temperature=term.temperature, tail=term.tail)
+    hard = Term(loss="ce", weight=ce_weight, tail="none")
+    return Objective(terms=(soft, hard)) if ce_weight else _with_ce_logged((soft,))
+
+
+def _with_ce_logged(terms: tuple[Term, ...]) -> Objective:
+    objective = Objective(terms=terms)
+    known = any(term.loss == "ce" for term in terms)
+    if known or 1.0 not in objective.temperatures:
+        return objective
+    return Objective(terms=(*terms, Term(loss="ce", weight=0.0, tail="none")))
+
+
+def _check_options(temperature: float | None, ce_weight: float | None, tail: str | None) -> None:
+    if tail is not None and tail not in get_args(Tail):
+        raise ConfigError(f"unknown tail {tail!r}. {nearest(tail, get_args(Tail))}")
+    if temperature is not None and not 0 < temperature < float("inf"):
+        raise ConfigError(f"the temperature must be positive; found {temperature:g}. Try 1 or 2.")
+    if ce_weight is not None and not 0 <= ce_weight <= 1:
+        raise ConfigError(
+            f"ce_weight must be between 0 (soft targets only) and 1; found {ce_weight:g}."
+        )
 
 
 def check_objective(
@@ -122,23 +155,32 @@ def check_objective(
         _check_temperature(term, temperatures)
         if term.tail == "sample" and draws_per_unit == 0:
             raise ConfigError(
-                "the dump holds no tail sample, which tail 'sample' needs (it was made with "
-                "--tail-samples 0). Train with --tail bucket, or dump again with "
+                f"the dump holds no tail sample, which tail 'sample' of {term.loss} needs (it was "
+                "made with --tail-samples 0). Train with --tail bucket, or dump again with "
                 "--tail-samples 64."
             )
-        if term.tail == "renormalise":
-            log.warning(
-                "tail 'renormalise' scales both models' kept entries to sum to 1, so nothing "
-                "holds the student's mass outside them down: in our measurements it trained "
-                "worse than no teacher at all. Use 'sample' unless you are comparing."
-            )
+        _warn(term)
 
 
 def _check_temperature(term: Term, temperatures: Sequence[float]) -> None:
     if term.temperature not in temperatures:
         grid = ", ".join(f"{t:g}" for t in temperatures)
         raise ConfigError(
-            f"the dump does not hold temperature {term.temperature:g}: it was made for {grid}. "
-            f"Choose one of these, or dump again with --temperatures {grid.replace(' ', '')},"
-            f"{term.temperature:g}."
+            f"the dump does not hold temperature {term.temperature:g}, which {term.loss} asks "
+            f"for: it was made for {grid}. Choose one of these, or dump again with "
+            f"--temperatures {grid.replace(' ', '')},{term.temperature:g}."
+        )
+
+
+def _warn(term: Term) -> None:
+    if term.tail == "renormalise":
+        log.warning(
+            "tail 'renormalise' scales both models' kept entries to sum to 1, so nothing "
+            "holds the student's mass outside them down: in our measurements it trained "
+            "worse than no teacher at all. Use 'sample' unless you are comparing."
+        )
+    if term.tail == "none" and LOSSES[term.loss].outside:
+        log.warning(
+            f"tail 'none' with {term.loss} rewards a student that moves its mass out of the kept "
+            "entries. Use 'sample' or 'bucket' unless you are comparing."
         )

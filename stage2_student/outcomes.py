@@ -3,9 +3,10 @@
 A divergence of the form Σ_j f(p_j, q_j) over the vocabulary becomes Σ_o w_o · f(p_o, q_o) over a
 few outcomes o. The kept entries are outcomes of weight 1; the tail is
 
-- `sample`: the tail draws, each with weight 1 / (S · p(draw) at temperature 1). Unbiased: the
+- `sample`: the tail draws, each with weight w = 1 / (S · p(draw) at temperature 1). Unbiased: the
   expectation over draws is the sum over the tail. (Systematic form of the random sampling of
-  Anshumann et al. 2025, "Sparse Logit Sampling", with the head kept exactly.)
+  Anshumann et al. 2025, "Sparse Logit Sampling", with the head kept exactly.) A loss whose summand
+  grows with q beyond all bounds of p adds what `tail_masses` knows exactly.
 - `bucket`: one more outcome, "anything else", with both models' whole tail mass.
 - `none`: left out; the missing mass is missing from the loss.
 - `renormalise`: left out, and both models' kept entries scaled to sum to 1. Known to train badly.
@@ -63,12 +64,10 @@ def _masked(logp: torch.Tensor, logq: torch.Tensor, weights: torch.Tensor) -> Ou
 
 
 def _bucket(teacher: TeacherSignals, student: StudentSignals) -> Outcomes:
-    if student.logq_tail_N is None:
-        raise ValueError("the tail bucket needs the student's tail mass: ask the head for it")
     logp_N1 = teacher.logp_tail_N[:, None]
     return Outcomes(
         logp_NO=logp_N1,
-        logq_NO=student.logq_tail_N[:, None],
+        logq_NO=_student_tail(student)[:, None],
         weights_NO=torch.ones_like(logp_N1),
     )
 
@@ -81,6 +80,45 @@ def _renormalised(kept: Outcomes) -> Outcomes:
     return Outcomes(
         logp_NO=scaled(kept.logp_NO), logq_NO=scaled(kept.logq_NO), weights_NO=kept.weights_NO
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TailMasses:
+    """Both models' whole tail masses, and what the draws leave of them.
+
+    Attributes:
+        logp_N: log of the teacher's mass P.
+        logq_N: log of the student's mass Q.
+        p_missed_N: P − Σ w·p over the draws; its expectation is 0.
+        q_missed_N: Q − Σ w·q over the draws; its expectation is 0.
+    """
+
+    logp_N: torch.Tensor
+    logq_N: torch.Tensor
+    p_missed_N: torch.Tensor
+    q_missed_N: torch.Tensor
+
+
+def tail_masses(teacher: TeacherSignals, student: StudentSignals) -> TailMasses:
+    """What the tail sample can be held against, at N positions.
+
+    Raises:
+        ValueError: the student's tail mass was not computed.
+    """
+    logp_N, logq_N = teacher.logp_tail_N, _student_tail(student)
+    drawn = _masked(teacher.logp_NS, student.logq_NS, teacher.draw_weights_NS)
+    return TailMasses(
+        logp_N=logp_N,
+        logq_N=logq_N,
+        p_missed_N=torch.exp(logp_N) - drawn.sum(torch.exp(drawn.logp_NO)),
+        q_missed_N=torch.exp(logq_N) - drawn.sum(torch.exp(drawn.logq_NO)),
+    )
+
+
+def _student_tail(student: StudentSignals) -> torch.Tensor:
+    if student.logq_tail_N is None:
+        raise ValueError("this tail needs the student's tail mass: ask the head for it")
+    return student.logq_tail_N
 
 
 def _joined(first: Outcomes, second: Outcomes) -> Outcomes:

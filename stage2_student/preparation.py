@@ -12,13 +12,14 @@ from stage2_student.checkpoints import read_state
 from stage2_student.dump_agreement import check_agreement, common_temperatures
 from stage2_student.forward_proof import prove_logits, separates_documents
 from stage2_student.logit_transform import logit_transform
-from stage2_student.objective import Objective, check_objective, make_objective
+from stage2_student.objective import Objective, check_objective, objective_of
 from stage2_student.parallelism import place
 from stage2_student.schedule import LearningRate, learning_rate
 from stage2_student.settings import TrainSettings
 from stage2_student.stream import Place, Stream, StreamSettings, open_stream
 from stage2_student.student import Student, open_student, reopen_student
 from stage2_student.student_source import Source
+from stage2_student.token_weights import check_weights, weights_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -67,13 +68,12 @@ def checked_objective(settings: TrainSettings, dumps: Sequence[DumpFolder]) -> O
     """The objective; cheap, too.
 
     Raises:
-        ConfigError: the dumps do not hold what it needs.
+        ConfigError: the loss is not one, or the dumps do not hold what it or the weights need.
     """
-    objective = make_objective(
-        settings.loss, settings.temperature, settings.ce_weight, settings.tail
-    )
+    objective = objective_of(settings)
     draws = dumps[0].manifest.capture.tail_samples
     check_objective(objective, common_temperatures(dumps), draws)
+    check_weights(weights_of(settings), dumps)
     return objective
 
 
@@ -142,6 +142,7 @@ def _stream(
         temperatures=tuple(sorted({1.0, *objective.temperatures})),
         tail_sample=any(term.tail == "sample" for term in objective.terms),
         train_on=tuple(settings.train_on),
+        weights=weights_of(settings),
     )
     where = Place(rank=rank, world_size=processes, micro_batches=micro_batches)
     return open_stream(dumps, wanted, where, report)

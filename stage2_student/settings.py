@@ -9,6 +9,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from schemas.errors import ConfigError
+from stage2_student.kind_weights import kind_weights
 
 Schedule = Literal["cosine", "wsd", "linear", "constant"]
 
@@ -44,16 +45,47 @@ class TrainSettings(BaseModel):
         "weights become those of a run that was never interrupted.",
     )
 
-    loss: str = Field("fkl", description="What compares student and teacher: fkl or ce.")
-    temperature: float = Field(
-        1.0, gt=0, description="Softens both models; the dump must hold it (dump --temperatures)."
+    loss: str | list[str | dict[str, str | int | float]] = Field(
+        "fkl",
+        min_length=1,
+        description="What compares student and teacher: fkl, rkl, jsd, skew_fkl, skew_rkl, tvd, "
+        "logit_mse or ce, or a sum of them such as '0.9*fkl(temperature=2) + 0.1*ce'; in YAML also "
+        "a list of terms.",
     )
-    tail: Literal["sample", "bucket", "none", "renormalise"] = Field(
-        "sample",
-        description="What becomes of the teacher's probability outside the kept entries.",
+    temperature: float | None = Field(
+        None,
+        gt=0,
+        description="Softens both models; the dump must hold it (dump --temperatures). In a sum it "
+        "holds for the terms that name none. Default: 1.",
     )
-    ce_weight: float = Field(
-        0.0, ge=0, le=1, description="Share of cross-entropy on the realised tokens in the loss."
+    tail: Literal["sample", "bucket", "none", "renormalise"] | None = Field(
+        None,
+        description="What becomes of the teacher's probability outside the kept entries. Default: "
+        "what serves the loss best, sample for most.",
+    )
+    ce_weight: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="Share of cross-entropy on the realised tokens beside a single --loss; in a "
+        "sum write a term ce instead. Default: 0.",
+    )
+    token_weights: list[str] = Field(
+        [],
+        description="Weights in the loss by the kind of segment that a token is in, such as "
+        "answer=2,rationale=0.5; other kinds weigh 1.",
+    )
+    weigh_by: Literal["none", "entropy", "confidence"] = Field(
+        "none",
+        description="Weigh positions by the teacher, too: by the entropy of what it expects (more "
+        "where it is unsure), or by its largest probability (more where it is sure).",
+    )
+    wrong_weight: float = Field(
+        1.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="Weight of rows whose answer was verified to be wrong; 0 leaves them out of "
+        "the loss.",
     )
     train_on: list[str] = Field(
         [],
@@ -144,6 +176,12 @@ class TrainSettings(BaseModel):
                 "Give for example --betas 0.9,0.95."
             )
         return betas
+
+    @field_validator("token_weights")
+    @classmethod
+    def _kinds_and_numbers(cls, weights: list[str]) -> list[str]:
+        kind_weights(weights)
+        return weights
 
     @field_validator("student_layers")
     @classmethod

@@ -6,13 +6,12 @@ positions, L tokens of all rows.
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from schemas import layout
 from schemas.columns import temperature_column
@@ -29,6 +28,7 @@ from schemas.shard_reading import ShardFault
 from schemas.value_ranges import first_problem
 from stage2_student.array_pool import POOL
 from stage2_student.row_index import GroupPlace
+from stage2_student.token_weights import TokenWeights, label_weights, per_token
 
 _OPEN_SHARDS = 32
 
@@ -41,20 +41,23 @@ class Wanted:
         temperatures: the tail mass at each of these.
         tail_sample: the tail draws too.
         train_on: kinds of segments whose tokens are predicted; none stands for all captured ones.
+        weights: what the predicted tokens weigh.
     """
 
     temperatures: tuple[float, ...] = (1.0,)
     tail_sample: bool = True
     train_on: tuple[str, ...] = ()
+    weights: TokenWeights = field(default_factory=TokenWeights)
 
     @property
     def columns(self) -> list[str]:
         """Names of the columns to read."""
         masses = [temperature_column(t).name for t in self.temperatures]
         tail = ["tail_ids", "tail_logits"] if self.tail_sample else []
-        kinds = ["segments"] if self.train_on else []
+        kinds = ["segments"] if self.train_on or self.weights.kinds else []
+        verdict = ["verdict"] if self.weights.wrong != 1 else []
         kept = ["topk_ids", "topk_logits", *tail, *masses, "token_logprobs"]
-        return ["id", "source", "input_ids", *kinds, "captured", *kept]
+        return ["id", "source", "input_ids", *kinds, "captured", *kept, *verdict]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -85,6 +88,7 @@ class GroupArrays:
         tail: the tail sample; None when it was not wanted.
         tail_logmass: per temperature [P].
         token_logprobs: [P] the teacher's log-probability of the label.
+        weights: [P] by the label's segment and the row's verdict; None where all weigh 1.
     """
 
     ids: pa.Array
@@ -96,6 +100,7 @@ class GroupArrays:
     tail: Entries | None
     tail_logmass: Mapping[float, npt.NDArray[np.float32]]
     token_logprobs: npt.NDArray[np.float32]
+    weights: npt.NDArray[np.float32] | None
 
 
 class ShardReader:
@@ -134,20 +139,22 @@ def group_arrays(table: pa.Table, wanted: Wanted) -> GroupArrays:
     """The arrays of a table that holds the wanted columns and passed the range checks."""
     tokens = list_column(table, "input_ids")
     captured = positions(span_column(table, "captured"))
+    labels = _next_tokens(tokens, captured)
     arrays = GroupArrays(
         ids=table["id"].combine_chunks(),
         sources=table["source"].combine_chunks(),
         tokens=tokens,
         positions=captured,
-        labels=tokens.values[_next_tokens(tokens, captured)],
+        labels=tokens.values[labels],
         kept=_entries(table, "topk"),
         tail=_entries(table, "tail") if wanted.tail_sample else None,
         tail_logmass={t: _masses(table, t) for t in wanted.temperatures},
         token_logprobs=list_column(table, "token_logprobs").values,
+        weights=label_weights(table, wanted.weights, captured, labels),
     )
     if not wanted.train_on:
         return arrays
-    chosen = _tokens_of(table, wanted.train_on)[_next_tokens(tokens, captured)]
+    chosen = per_token(table, dict.fromkeys(wanted.train_on, 1.0), 0.0)[labels] > 0
     return _only(arrays, chosen)
 
 
@@ -173,14 +180,6 @@ def _next_tokens(tokens: Lists, captured: Lists) -> Offsets:
     return places
 
 
-def _tokens_of(table: pa.Table, kinds: Sequence[str]) -> npt.NDArray[np.bool_]:
-    """[L] whether each token is in a segment of these kinds; segments cover their row."""
-    _, starts, ends = span_column(table, "segments")
-    of_segment = pc.is_in(table["segments"].combine_chunks().values.field("kind"), pa.array(kinds))
-    lengths = ends.astype(np.int64) - starts
-    return np.repeat(of_segment.to_numpy(zero_copy_only=False), lengths)
-
-
 def _only(arrays: GroupArrays, chosen: npt.NDArray[np.bool_]) -> GroupArrays:
     """The same with only some of the positions."""
     counted = np.concatenate([[0], np.cumsum(chosen)])
@@ -195,6 +194,7 @@ def _only(arrays: GroupArrays, chosen: npt.NDArray[np.bool_]) -> GroupArrays:
         tail=None if arrays.tail is None else _only_entries(arrays.tail, chosen),
         tail_logmass={t: mass[chosen] for t, mass in arrays.tail_logmass.items()},
         token_logprobs=arrays.token_logprobs[chosen],
+        weights=None if arrays.weights is None else arrays.weights[chosen],
     )
 
 

@@ -44,6 +44,7 @@ class StudentSignals:
         logq_tail_N: log of the mass on everything that is not kept; None unless it was asked for.
         logq_label_N: log-probability of the realised token.
         lse_N: log-sum-exp of the logits / temperature; raw logit = temperature · (logq + lse).
+        logq_mean_N: mean of log q over the vocabulary; None unless it was asked for.
     """
 
     logq_NK: torch.Tensor
@@ -51,6 +52,7 @@ class StudentSignals:
     logq_tail_N: torch.Tensor | None
     logq_label_N: torch.Tensor
     lse_N: torch.Tensor
+    logq_mean_N: torch.Tensor | None = None
 
 
 def teacher_signals(

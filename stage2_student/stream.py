@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from schemas.dump_folder import DumpFolder
@@ -16,6 +16,7 @@ from stage2_student.read_ahead import read_ahead
 from stage2_student.row_index import RowIndex, read_index
 from stage2_student.shard_reader import Wanted
 from stage2_student.split import Part
+from stage2_student.token_weights import TokenWeights
 
 AHEAD = 4
 """Batches made in advance."""
@@ -36,6 +37,7 @@ class StreamSettings:
         temperatures: the tail mass is read at each of these.
         tail_sample: read the tail sample too.
         train_on: kinds of segments whose tokens are trained on; none for every captured position.
+        weights: what positions weigh in the loss.
     """
 
     rows_per_step: int
@@ -48,6 +50,7 @@ class StreamSettings:
     temperatures: tuple[float, ...] = (1.0,)
     tail_sample: bool = True
     train_on: tuple[str, ...] = ()
+    weights: TokenWeights = field(default_factory=TokenWeights)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,6 +192,7 @@ class Stream:
                 temperatures=settings.temperatures,
                 tail_sample=settings.tail_sample,
                 train_on=settings.train_on,
+                weights=settings.weights,
             ),
         )
 

@@ -26,7 +26,7 @@ class Targets:
         draws_per_unit: draws per unit of probability (S of the capture policy; 0 for no sample).
         labels_N: int64 realised next token.
         token_logprobs_N: float32, the teacher's log-probability of it.
-        weights_N: float32 weight of each position in the loss.
+        weights_N: float32 weight of each position in the loss; means divide by their sum.
     """
 
     rows_N: torch.Tensor

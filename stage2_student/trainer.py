@@ -68,7 +68,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]  # transformers' types
         self.remove_callback(PrinterCallback)
         self.model_accepts_loss_kwargs = True
         self.training = training
-        self.figures = Figures(terms=[term.loss for term in training.objective.terms])
+        self.figures = Figures(terms=training.objective.labels)
         self._vocabulary = model.get_output_embeddings().weight.shape[0]
         check_parallelism(self.accelerator, arguments)
         keep_sums_in_float32(self.accelerator)

@@ -26,7 +26,7 @@ class Figures:
     """Sums of one rank since the last line, and totals of all ranks before it.
 
     Attributes:
-        terms: the losses of the objective.
+        terms: the labels of the objective.
         tokens: tokens of all lines so far, over all ranks; padding is not counted.
         seconds: training time of all lines so far.
     """

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from stage2_student.losses import LOSSES
 from tests.test_packaging import BLOCKED
 
 ROOT = Path(__file__).parent.parent
@@ -42,3 +43,14 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text()):
         if "://" not in target:
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_every_loss_stands_in_the_table_with_its_arguments_and_its_tail() -> None:
+    page = (ROOT / "docs" / "student-trainers.md").read_text()
+    found = {}
+    for row in re.findall(r"^\| `(\w+)(?:\((.*?)\))?` \| .* \| (?:`(\w+)`)? ?\|$", page, re.M):
+        name, arguments, tail = row
+        found[name] = (dict(a.split("=") for a in arguments.split(", ") if a), tail or "none")
+    for name, loss in LOSSES.items():
+        expected = {argument: f"{a.default:g}" for argument, a in loss.arguments.items()}
+        assert found.get(name) == (expected, loss.tail), name

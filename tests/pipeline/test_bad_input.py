@@ -296,6 +296,39 @@ TRAINING: dict[str, tuple[Words, tuple[str, ...]]] = {
         ("9",),
     ),
     "misspelt loss": (lambda p: p.training("--loss", "fkll"), ("fkll", "fkl")),
+    "misspelt argument of a loss": (
+        lambda p: p.training("--loss", "0.5*fkl(tial=none) + ce"),
+        ("0.5*fkl(tial=none) + ce\n          ^^^^\n", "'tail'"),
+    ),
+    "loss that ends too early": (
+        lambda p: p.training("--loss", "0.5*fkl + "),
+        ("the text ends here", "^"),
+    ),
+    "loss without weight": (lambda p: p.training("--loss", "0*fkl"), ("sum to zero",)),
+    "temperature of a term not in the dump": (
+        lambda p: p.training("--loss", "fkl + jsd(temperature=7)"),
+        ("temperature 7", "jsd", "--temperatures"),
+    ),
+    "option that a sum contradicts": (
+        lambda p: p.training("--loss", "fkl(tail=none) + ce", "--tail", "bucket"),
+        ("--tail says bucket", "^^^^"),
+    ),
+    "sum with a weight beside it": (
+        lambda p: p.training("--loss", "fkl + rkl", "--ce-weight", "0.1"),
+        ("ce_weight 0.1", "0.9*fkl + 0.1*ce"),
+    ),
+    "term of a loss in YAML without a name": (
+        lambda p: [*p.training(), "--config", p.file("l.yaml", b"loss: [{weight: 1}]\n")],
+        ("no key 'loss'",),
+    ),
+    "token weights that are none": (
+        lambda p: p.training("--token-weights", "answer"),
+        ("token_weights", "'answer'", "answer=2"),
+    ),
+    "weights of verdicts that the dump does not hold": (
+        lambda p: p.training("--wrong-weight", "0"),
+        ("no verdicts", "wrong_weight 0"),
+    ),
     "misspelt key": (
         lambda p: ["train", p.file("r.yaml", b"dump: d\nlearning_rat: 1\n")],
         ("r.yaml, line 2", "'learning_rate'"),

@@ -103,40 +103,114 @@ def dense_kl(teacher_NV, student_NV, temperature=1.0):
     return (logp.exp() * (logp - logq)).sum(1)
 
 
-def twin_fkl(case, student_NV, temperature, tail):
-    """[N] forward KL as a dump with this tail allows it."""
+def _skewed_forward(logp, logq, alpha):
+    p, q = logp.exp(), logq.exp()
+    return p * torch.log(p / (alpha * p + (1 - alpha) * q))
+
+
+def _jsd(logp, logq, beta):
+    p, q = logp.exp(), logq.exp()
+    mixed = beta * p + (1 - beta) * q
+    return beta * p * torch.log(p / mixed) + (1 - beta) * q * torch.log(q / mixed)
+
+
+SUMMANDS = {
+    "fkl": lambda logp, logq: logp.exp() * (logp - logq),
+    "rkl": lambda logp, logq: logq.exp() * (logq - logp),
+    "jsd": lambda logp, logq, beta=0.5: _jsd(logp, logq, beta),
+    "skew_fkl": lambda logp, logq, alpha=0.1: _skewed_forward(logp, logq, alpha),
+    "skew_rkl": lambda logp, logq, alpha=0.1: _skewed_forward(logq, logp, alpha),
+    "tvd": lambda logp, logq: (logp.exp() - logq.exp()).abs() / 2,
+}
+"""What each loss sums over the vocabulary."""
+
+LINES = {
+    "fkl": lambda p, q: (0, 0),
+    "rkl": lambda p, q: (-q / p, torch.log(q / p) + 1),
+    "jsd": lambda p, q, beta=0.5: (0, (1 - beta) * np.log(1 / (1 - beta))),
+    "skew_fkl": lambda p, q, alpha=0.1: (0, 0),
+    "skew_rkl": lambda p, q, alpha=0.1: (0, np.log(1 / alpha)),
+    "tvd": lambda p, q: (0.5, 0.5),
+}
+"""(a, b) of the line a·p + b·q that is summed over the tail exactly, from the masses on it."""
+
+
+def dense_loss(loss, logp, logq, arguments=()):
+    """The loss of one position over the outcomes given, all of weight 1."""
+    if loss == "logit_mse":
+        return _variance(logp.exp(), logp - logq)
+    return SUMMANDS[loss](logp, logq, **dict(arguments)).sum()
+
+
+def _variance(weights, values):
+    centre = (weights * values).sum() / weights.sum()
+    return (weights * (values - centre) ** 2).sum()
+
+
+def twin_soft(case, student_NV, loss, temperature, tail, arguments=()):
+    """[N] a loss as a dump with this tail allows it."""
     losses = []
     for n in range(len(student_NV)):
         logp = torch.log_softmax(case.teacher_NV[n] / temperature, 0)
-        logp_1 = torch.log_softmax(case.teacher_NV[n], 0)
         logq = torch.log_softmax(student_NV[n] / temperature, 0)
         kept = case.targets.ids_NK[n][case.targets.logits_NK[n] > -torch.inf]
-        rest = torch.ones(len(logp), dtype=torch.bool)
-        rest[kept] = False
-        if tail == "renormalise":
-            logp = logp - torch.logsumexp(logp[kept], 0)
-            logq = logq - torch.logsumexp(logq[kept], 0)
-        loss = (logp[kept].exp() * (logp[kept] - logq[kept])).sum()
-        if tail == "bucket":
-            p_tail, q_tail = logp[rest].exp().sum(), logq[rest].exp().sum()
-            loss = loss + p_tail * (p_tail.log() - q_tail.log())
         if tail == "sample":
-            draws = case.targets.tail_ids_NS[n][case.targets.tail_logits_NS[n] > -torch.inf]
-            for j in draws:
-                weight = logp[j].exp() / (case.targets.draws_per_unit * logp_1[j].exp())
-                loss = loss + weight * (logp[j] - logq[j])
-        losses.append(loss)
+            losses.append(_sampled(case, n, logp, logq, loss, arguments))
+            continue
+        logp, logq = _outcomes(logp, logq, kept, tail)
+        losses.append(dense_loss(loss, logp, logq, arguments))
     return torch.stack(losses)
 
 
+def _outcomes(logp, logq, kept, tail):
+    rest = torch.ones(len(logp), dtype=torch.bool)
+    rest[kept] = False
+    if tail == "bucket":
+        return [
+            torch.cat([log[kept], log[rest].exp().sum()[None].clamp(min=floor).log()])
+            for log, floor in ((logp, 1e-9), (logq, torch.finfo(logq.dtype).tiny))
+        ]
+    if tail == "renormalise":
+        return [log[kept] - torch.logsumexp(log[kept], 0) for log in (logp, logq)]
+    return logp[kept], logq[kept]
+
+
+def _sampled(case, n, logp, logq, loss, arguments):
+    """The kept entries, the line a·p + b·q of the whole tail, and what the draws differ from it."""
+    targets = case.targets
+    kept = targets.ids_NK[n][targets.logits_NK[n] > -torch.inf]
+    draws = targets.tail_ids_NS[n][targets.tail_logits_NS[n] > -torch.inf]
+    p_1 = torch.softmax(case.teacher_NV[n], 0)[draws]
+    weights = 1 / (targets.draws_per_unit * p_1)
+    if loss == "logit_mse":
+        both = torch.cat([kept, draws])
+        weights = torch.cat([torch.ones(len(kept), dtype=weights.dtype), weights])
+        return _variance(weights * logp[both].exp(), (logp - logq)[both])
+    rest = torch.ones(len(logp), dtype=torch.bool)
+    rest[kept] = False
+    p_tail, q_tail = logp.exp()[rest].sum().clamp(min=1e-9), logq.exp()[rest].sum()
+    a, b = LINES[loss](p_tail, q_tail.clamp(min=1e-300), **dict(arguments))
+    summand = SUMMANDS[loss](logp, logq, **dict(arguments))
+    difference = summand - a * logp.exp() - b * logq.exp()
+    return summand[kept].sum() + a * p_tail + b * q_tail + (weights * difference[draws]).sum()
+
+
+def twin_ce(case, student_NV, smoothing=0.0):
+    """[N] cross-entropy with the realised token, smoothed over the vocabulary."""
+    logq = torch.log_softmax(student_NV, 1)
+    goal = torch.full_like(logq, smoothing / logq.shape[1])
+    goal[torch.arange(len(logq)), case.targets.labels_N] += 1 - smoothing
+    return -(goal * logq).sum(1)
+
+
 def twin_loss(case, student_NV, terms):
-    """The weighted sum over positions and terms (loss, weight, temperature, tail)."""
+    """The weighted sum over positions and terms (loss, weight, temperature, tail, arguments)."""
     total = student_NV.new_zeros(())
-    for loss, weight, temperature, tail in terms:
+    for loss, weight, temperature, tail, *rest in terms:
+        arguments = rest[0] if rest else {}
         if loss == "ce":
-            logq = torch.log_softmax(student_NV, 1)
-            loss_N = -logq[torch.arange(len(logq)), case.targets.labels_N]
+            loss_N = twin_ce(case, student_NV, **arguments)
         else:
-            loss_N = twin_fkl(case, student_NV, temperature, tail)
+            loss_N = twin_soft(case, student_NV, loss, temperature, tail, arguments)
         total = total + weight * temperature**2 * (loss_N * case.targets.weights_N).sum()
     return total

@@ -44,7 +44,7 @@ def test_a_student_from_scratch_has_no_base_model(folder):
     assert "base_model" not in front
     assert front["license"] == "apache-2.0"
     assert "Its weights were random" in body
-    assert "0.75 · (fkl at temperature 2, tail `sample`) + 0.25 · ce" in body
+    assert "0.75*fkl(temperature=2, tail=sample) + 0.25*ce |" in body
     assert "\n\n\n" not in body
 
 

@@ -1,8 +1,5 @@
 """Values and gradients of the fused head and its losses against the dense twin."""
 
-import itertools
-
-import numpy as np
 import pytest
 import torch
 
@@ -10,10 +7,16 @@ from stage2_student.distillation import distillation_loss, read_head
 from stage2_student.fused_head import HeadOptions
 from stage2_student.fused_products import _COLUMNS
 from stage2_student.logit_transform import LogitTransform
-from stage2_student.losses import LOSSES
-from stage2_student.objective import Objective, Term
+from stage2_student.objective import Term
 from stage2_student.signals import teacher_signals
-from tests.stage2_student.dense_twin import dense_kl, make_case, twin_fkl, twin_loss
+from tests.stage2_student.dense_twin import dense_kl, make_case, twin_loss, twin_soft
+from tests.stage2_student.head_cases import (
+    compare,
+    constant_stretches,
+    dense_logits,
+    objective,
+    student,
+)
 
 TAILS = ["sample", "bucket", "none", "renormalise"]
 MIXES = {
@@ -29,48 +32,6 @@ MIXES = {
     "warm mix": [("fkl", 0.7, 2.0, "sample"), ("ce", 0.3, 1.0, "none")],
     "warm mix bucket": [("fkl", 0.7, 2.0, "bucket"), ("ce", 0.3, 1.0, "none")],
 }
-
-
-def objective(terms):
-    return Objective(
-        terms=tuple(Term(loss=n, weight=w, temperature=t, tail=tail) for n, w, t, tail in terms)
-    )
-
-
-def student(rows=7, vocabulary=50, width=5, seed=3, dtype=torch.float64, scale=1.0):
-    generator = torch.Generator().manual_seed(seed)
-
-    def leaf(*shape):
-        values = torch.randn(*shape, generator=generator, dtype=torch.float64) * scale
-        return values.to(dtype).requires_grad_()
-
-    return leaf(rows, width), leaf(vocabulary, width), leaf(vocabulary)
-
-
-def dense_logits(hidden, weight, bias, options):
-    logits = hidden @ weight.t() + (0 if bias is None else bias)
-    logits = logits * options.transform.scale
-    if options.transform.softcap is not None:
-        logits = options.transform.softcap * torch.tanh(logits / options.transform.softcap)
-    return logits[:, : options.vocabulary]
-
-
-def compare(case, inputs, terms, options=None, rtol=1e-9):
-    """The operator's loss and gradients (times 3, as a scaled loss would have) and the twin's."""
-    options = options or HeadOptions()
-    hidden, weight, bias = inputs
-    leaves = [tensor for tensor in inputs if tensor is not None]
-    ours = distillation_loss(
-        hidden, weight, case.targets, objective(terms), bias_V=bias, options=options
-    )
-    twin = twin_loss(case, dense_logits(hidden, weight, bias, options), terms)
-    torch.testing.assert_close(ours.total, twin, rtol=rtol, atol=rtol)
-    gradients = torch.autograd.grad(3 * ours.total, leaves)
-    expected = torch.autograd.grad(3 * twin, leaves)
-    for gradient, reference in zip(gradients, expected, strict=True):
-        torch.testing.assert_close(gradient, reference, rtol=rtol, atol=rtol)
-    assert expected[0].abs().max() > 1e-3
-    return ours
 
 
 @pytest.mark.parametrize("mix", MIXES)
@@ -170,15 +131,6 @@ def test_the_sampled_tail_is_the_dense_kl_on_average(temperature, seed):
     torch.testing.assert_close(mean, dense, rtol=1e-9, atol=0)
     ours, exact = (torch.autograd.grad(total, weight)[0] for total in (mean, dense))
     torch.testing.assert_close(ours, exact, rtol=0, atol=1e-9)
-
-
-def constant_stretches(samples, **make):
-    """(an offset, its share of 0 … 1) for every stretch of offsets that gives the same draws."""
-    case = make_case(samples=samples, **make)
-    p = torch.softmax(case.teacher_NV[0], 0).numpy()
-    p[case.targets.ids_NK[0]] = 0
-    breaks = np.unique(np.concatenate([[0, 1], (np.cumsum(p) * samples) % 1]))
-    return [((low + high) / 2, high - low) for low, high in itertools.pairwise(breaks)]
 
 
 @pytest.mark.parametrize("tail", TAILS)
@@ -406,7 +358,8 @@ def test_reading_gives_every_position(tail):
     logits = (hidden @ weight.t() + bias).detach()
     teacher = teacher_signals(case.targets, 2.0, torch.float64)
     torch.testing.assert_close(
-        LOSSES["fkl"](teacher, reading.signals[2.0], tail), twin_fkl(case, logits, 2.0, tail)
+        Term(loss="fkl", tail=tail).compute(teacher, reading.signals[2.0]),
+        twin_soft(case, logits, "fkl", 2.0, tail),
     )
     logq = torch.log_softmax(logits, 1)
     assert torch.equal(reading.best_ids_N, logits.argmax(1))

@@ -20,6 +20,7 @@ from schemas.errors import (
     ModelError,
     StoppedError,
 )
+from stage2_student.losses import LOSSES
 from stage2_student.run import train
 from stage2_student.settings import TrainSettings
 from tests.stage2_student.trainings import CONFIG, load, make_training, save_student, write_config
@@ -91,6 +92,37 @@ def test_the_loss_in_the_log_is_the_weighted_sum_of_its_terms(tmp_path):
     train(settings)
     for line in figures(settings.out):
         assert line["loss"] == pytest.approx(0.75 * 4 * line["fkl"] + 0.25 * line["ce"], rel=1e-6)
+
+
+def test_a_sum_of_losses_with_weighted_tokens_is_logged_term_by_term(tmp_path):
+    losses = [{"loss": "fkl", "weight": 0.5, "temperature": 2}, "0.2*fkl + 0.1*jsd(beta=0.2)",
+              "0.2*ce(smoothing=0.1)"]  # fmt: skip
+    settings = make_training(
+        tmp_path,
+        steps=2,
+        loss=losses,
+        token_weights=["response=2", "text=0.5"],
+        weigh_by="confidence",
+    )
+    train(settings)
+    for line in figures(settings.out):
+        terms = [line[name] for name in ("fkl temperature 2", "fkl", "jsd", "ce")]
+        weights = (0.5 * 4, 0.2, 0.1, 0.2)
+        expected = sum(weight * term for weight, term in zip(weights, terms, strict=True))
+        assert line["loss"] == pytest.approx(expected, rel=1e-5)
+    assert train(settings).finished_before
+    text = (Path(settings.out) / "README.md").read_text()
+    assert "0.5*fkl(temperature=2, tail=sample) + 0.2*fkl(tail=sample) + 0.1*jsd(beta=0.2" in text
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_every_loss_trains(tmp_path, loss):
+    settings = make_training(
+        tmp_path, steps=12, batch_size=16, loss=loss, learning_rate=1e-2, log_steps=4
+    )
+    train(settings)
+    found = [line[loss] for line in figures(settings.out)]
+    assert found[-1] < found[0]
 
 
 def test_a_student_learns_by_heart_what_it_sees_often(tmp_path):

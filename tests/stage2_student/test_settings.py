@@ -11,7 +11,8 @@ def settings(**given):
 
 def test_the_words_of_the_quickstart():
     found = settings(student_layers=[0, 6], holdout=0.1, steps=70, max_length=512, batch_size=4)
-    assert (found.loss, found.tail, found.temperature, found.report_to) == ("fkl", "sample", 1, [])
+    assert (found.loss, found.weigh_by, found.report_to) == ("fkl", "none", [])
+    assert (found.tail, found.temperature, found.ce_weight) == (None, None, None)
 
 
 @pytest.mark.parametrize(
