@@ -15,8 +15,8 @@ PANELS = {
         *("trust_remote_code", "chat_template"),
     ),
     "What is kept": (
-        *("min_prob", "top_k", "tail_samples", "temperatures", "max_logit", "hidden_layers"),
-        "capture_roles",
+        *("min_prob", "top_k", "tail_samples", "temperatures", "max_logit"),
+        *("hidden_layers", "hidden_codec", "hidden_projection", "capture_roles"),
     ),
     "How rows become sequences": ("max_length", "long_texts", "window_overlap", "system_prompt"),
     "Columns of the corpus": (

@@ -1,6 +1,7 @@
 """A dump's samples one by one as numpy arrays, decoded: what `open_dump(path).rows()` yields.
 
-Shapes: L tokens of the sample, P captured positions, K kept entries of a position, D hidden width.
+Shapes: L tokens of the sample, P captured positions, K kept entries of a position, W elements of a
+stored hidden state.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,12 +15,16 @@ import pyarrow as pa
 
 from schemas.dump_folder import DumpFolder
 from schemas.errors import DamagedError, InputError
+from schemas.hidden_states import check_states, layer_states, split_states, state_columns
 from schemas.manifest import Manifest, Shard
+from schemas.projection import read_projection
 from schemas.row_group import Lists, NestedLists, RowGroup
 from schemas.value_ranges import check_values
 
 Ints = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float32]
+Layer = int | str
+"""A layer's number, or "last" for what the head reads."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -36,7 +41,7 @@ class Row:
         topk_logprobs: per position [K] log-probabilities at temperature 1.
         tail_logmass: [P] log of the probability outside the kept entries.
         token_logprobs: [P] log-probability of the realised next token.
-        hidden: per layer [L, D] hidden states; only the layers asked for.
+        hidden: per layer [L, W] hidden states of every token; only the layers asked for.
     """
 
     id: str
@@ -48,7 +53,7 @@ class Row:
     topk_logprobs: list[Floats]
     tail_logmass: Floats
     token_logprobs: Floats
-    hidden: dict[int, Floats]
+    hidden: dict[Layer, Floats]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,11 +70,19 @@ class OpenedDump:
     def __len__(self) -> int:
         return sum(shard.rows for shard in self.folder.shards)
 
-    def rows(self, hidden: Sequence[int] = ()) -> Iterator[Row]:
+    def projection(self) -> Floats | None:
+        """The matrix [D, W] that hidden states were multiplied by; None when by none.
+
+        Raises:
+            DamagedError: it is missing or altered.
+        """
+        return read_projection(self.folder)
+
+    def rows(self, hidden: Sequence[Layer] = ()) -> Iterator[Row]:
         """Streams every sample in order, a row group in memory at a time.
 
         Args:
-            hidden: layers whose hidden states are read, too.
+            hidden: layers whose hidden states are read, too: numbers, or "last".
 
         Raises:
             InputError: the dump does not hold one of the layers.
@@ -80,7 +93,7 @@ class OpenedDump:
             yield from _shard_rows(self.folder, shard, hidden)
 
 
-def _check_layers(manifest: Manifest, hidden: Sequence[int]) -> None:
+def _check_layers(manifest: Manifest, hidden: Sequence[Layer]) -> None:
     held = manifest.capture.hidden_layers
     absent = [layer for layer in hidden if str(layer) not in held]
     if absent:
@@ -90,8 +103,8 @@ def _check_layers(manifest: Manifest, hidden: Sequence[int]) -> None:
         )
 
 
-def _shard_rows(folder: DumpFolder, shard: Shard, hidden: Sequence[int]) -> Iterator[Row]:
-    states = _states(folder, shard, hidden)
+def _shard_rows(folder: DumpFolder, shard: Shard, hidden: Sequence[Layer]) -> Iterator[Row]:
+    states = _read_states(folder, shard, hidden) if hidden else None
     file = folder.shard_file(shard)
     for group in range(file.num_row_groups):
         with folder.reading(shard.name):
@@ -101,7 +114,7 @@ def _shard_rows(folder: DumpFolder, shard: Shard, hidden: Sequence[int]) -> Iter
 
 
 def _group_rows(
-    table: pa.Table, states: Iterator[tuple[str, dict[int, Floats]]] | None
+    table: pa.Table, states: Iterator[tuple[str, dict[Layer, Floats]]] | None
 ) -> Iterator[Row]:
     group = RowGroup.of(table)
     plain = table.select(["id", "source", "segments"]).to_pylist()
@@ -150,29 +163,16 @@ def _split(lists: NestedLists, values: npt.NDArray[Any], span: slice) -> list[np
     return [values[start:end] for start, end in pairwise(bounds)]
 
 
-def _states(
-    folder: DumpFolder, shard: Shard, layers: Sequence[int]
-) -> Iterator[tuple[str, dict[int, Floats]]] | None:
-    """Per row of the shard its id and its layers' states; None when no layer was asked for."""
-    return _read_states(folder, shard, layers) if layers else None
-
-
 def _read_states(
-    folder: DumpFolder, shard: Shard, layers: Sequence[int]
-) -> Iterator[tuple[str, dict[int, Floats]]]:
-    file = folder.hidden_file(shard)
+    folder: DumpFolder, shard: Shard, layers: Sequence[Layer]
+) -> Iterator[tuple[str, dict[Layer, Floats]]]:
+    """Per row of the shard its id and its layers' states."""
+    file, capture = folder.hidden_file(shard), folder.manifest.capture
+    names = state_columns([str(layer) for layer in layers], capture)
     for group in range(file.num_row_groups):
         with folder.reading(shard.name):
-            table = file.read_row_group(group)
-        ids = table["id"].to_pylist()
-        columns = {layer: table[f"hidden_{layer}"] for layer in layers}
-        for index, own in enumerate(ids):
-            yield own, {layer: _floats(column[index]) for layer, column in columns.items()}
-
-
-def _floats(states: pa.Scalar) -> Floats:
-    """bfloat16 bytes as float32: the upper half of its bits."""
-    rows = states.values
-    width = rows.type.byte_width // 2
-    halves = np.frombuffer(b"".join(rows.to_pylist()), "<u2").reshape(-1, width)
-    return (halves.astype(np.uint32) << 16).view(np.float32)
+            table = file.read_row_group(group, columns=names)
+        check_states(table, capture, shard.name)
+        split = [split_states(layer_states(table, str(layer), capture)) for layer in layers]
+        for own, *states in zip(table["id"].to_pylist(), *split, strict=True):
+            yield own, dict(zip(layers, states, strict=True))

@@ -11,7 +11,7 @@ import pyarrow as pa
 from schemas.dump_folder import DumpFolder
 from schemas.errors import DamagedError, InputError
 from schemas.value_ranges import check_values
-from stage1_teacher.card import figures, policy_sentence
+from stage1_teacher.card import figures, hidden_sentence, policy_sentence
 
 ALTERNATIVES = 5
 _SHOWN_IDS = 3
@@ -75,6 +75,7 @@ def summary(dump: DumpFolder) -> dict[str, Any]:
         "corpus": manifest.corpus.model_dump(),
         "capture": manifest.capture.model_dump(),
         "policy": policy_sentence(manifest.capture),
+        "hidden": hidden_sentence(manifest.capture),
         "limits": manifest.limits.model_dump(),
         "codec": manifest.codec,
         "shards": len(manifest.shards),

@@ -38,6 +38,9 @@ def summary_view(found: dict[str, Any]) -> Table:
         "alignment": alignment_text(found["alignment"]),
         "written by": found["created_by"],
     }
+    if found["hidden"]:
+        per_token = found["hidden_bytes_per_token"]
+        rows["hidden states"] = f"{found['hidden']}; {per_token:.1f} bytes/token more"
     if found["skipped"] or found["truncated"]:
         rows["rows"] = f"{found['skipped']:,} skipped, {found['truncated']:,} cut"
     return facts(rows)

@@ -3,7 +3,7 @@
 Inner fields are never null: nullable ones cost up to 60 % of the reading speed.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -152,22 +152,36 @@ def shard_columns(temperatures: Iterable[float], optional: Iterable[str] = ()) -
     return columns
 
 
-def hidden_columns(layers: Iterable[str], width: int) -> list[Column]:
-    """The columns of a shard under hidden/ in file order: the sample's id, then every layer.
+def hidden_columns(layers: Iterable[str], codec: str, width: int) -> list[Column]:
+    """The columns of a shard under hidden/ in file order: the sample's id, then every layer's.
 
     Args:
-        layers: as in the capture policy: "0" the embeddings, "n" the output of layer n.
-        width: elements of one state; stored as 2·width bytes, bfloat16 little endian.
+        layers: ids as in the capture policy.
+        codec: "int8" or "bf16".
+        width: elements of one stored state.
     """
-    state = _list(pa.binary(2 * width))
-    meaning = "hidden state of layer {} at every position of input_ids, bfloat16 bytes"
     return [
         BY_NAME["id"],
-        *(
-            Column(name=f"hidden_{n}", type=state, unit="—", meaning=meaning.format(n))
-            for n in layers
-        ),
+        *(column for layer in layers for column in _layer_columns(layer, codec, width)),
     ]
+
+
+def _layer_columns(layer: str, codec: str, width: int) -> Iterator[Column]:
+    """`hidden_<layer>` is one byte per element in every codec; what completes it stands beside."""
+    name, octets = f"hidden_{layer}", _list(pa.binary(width))
+    parts = {
+        "int8": (
+            ("", octets, "per token its codes, int8"),
+            ("_scales", PER_POSITION, "per token its scale"),
+            ("_channels", PER_POSITION, "the channels' scales"),
+        ),
+        "bf16": (
+            ("", octets, "per token the upper bytes of its bfloat16 numbers"),
+            ("_low", octets, "per token their lower bytes"),
+        ),
+    }
+    for ending, kind, meaning in parts[codec]:
+        yield Column(name=name + ending, type=kind, unit="—", meaning=meaning)
 
 
 def arrow_schema(columns: Iterable[Column]) -> pa.Schema:

@@ -15,7 +15,9 @@ from schemas.codecs import CODECS
 from schemas.columns import Column, hidden_columns, shard_columns
 from schemas.dump_search import expand, locate, newest_ledger, nothing_complete, read_small
 from schemas.errors import DamagedError, FormatError, InputError, MismatchError
+from schemas.hidden_layers import sorted_layers
 from schemas.manifest import (
+    Capture,
     Manifest,
     Shard,
     manifest_identity,
@@ -25,7 +27,9 @@ from schemas.manifest import (
 from schemas.shard_reading import ShardFault, check_footer, open_parquet
 from schemas.strict_json import parse_model
 
-_COMPANION = re.compile(r"^(README\.md|(tokenizer|preview)/[A-Za-z0-9_][A-Za-z0-9._-]*)$")
+_COMPANION = re.compile(
+    r"^(README\.md|projection\.npy|(tokenizer|preview)/[A-Za-z0-9_][A-Za-z0-9._-]*)$"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,20 +74,28 @@ class DumpFolder:
             check_footer(file, self.columns, self._footer(shard))
         return file
 
+    @property
+    def hidden_columns(self) -> list[Column]:
+        """The columns of every shard under hidden/, in file order.
+
+        Raises:
+            InputError: the dump holds no hidden states.
+        """
+        capture = self.manifest.capture
+        if not capture.hidden_layers or capture.hidden_codec is None:
+            raise InputError(f"{self.url} holds no hidden states; dump with --hidden-layers.")
+        return hidden_columns(capture.hidden_layers, capture.hidden_codec, capture.stored_width)
+
     def hidden_file(self, shard: Shard) -> pq.ParquetFile:
-        """The same for the shard's hidden states under hidden/.
+        """The same for the shard's hidden states under hidden/; `hidden_states.py` decodes them.
 
         Raises:
             InputError: the dump holds no hidden states.
             DamagedError: as above.
         """
-        layers = self.manifest.capture.hidden_layers
-        if not layers:
-            raise InputError(f"{self.url} holds no hidden states; dump with --hidden-layers.")
-        name = f"{layout.HIDDEN}/{shard.name}"
+        name, columns = f"{layout.HIDDEN}/{shard.name}", self.hidden_columns
         with self.reading(name):
             file = open_parquet(self.filesystem, self.join(name), shard.hidden_bytes)
-            columns = hidden_columns(layers, _hidden_width(file.schema_arrow))
             check_footer(file, columns, self._footer(shard))
         return file
 
@@ -92,7 +104,7 @@ class DumpFolder:
         return self.read_bytes(name).decode()
 
     def read_bytes(self, name: str) -> bytes:
-        """The content of README.md or of a file in tokenizer/ or preview/.
+        """The content of README.md, projection.npy or a file in tokenizer/ or preview/.
 
         Raises:
             InputError: any other name.
@@ -204,10 +216,12 @@ def _check_manifest(manifest: Manifest, where: str) -> None:
     units = [shard.unit for shard in manifest.shards]
     if units != sorted(set(units)):
         raise DamagedError(f"{where} names a unit twice, or out of order.")
+    _check_hidden(manifest.capture, where)
 
 
-def _hidden_width(schema: pa.Schema) -> int:
-    kinds = [f.type.value_type for f in schema if pa.types.is_list(f.type)]
-    if not kinds or not pa.types.is_fixed_size_binary(kinds[0]) or kinds[0].byte_width % 2:
-        raise ShardFault("it holds no hidden states of 2 bytes an element")
-    return int(kinds[0].byte_width) // 2
+def _check_hidden(capture: Capture, where: str) -> None:
+    layers, codec, width = capture.hidden_layers, capture.hidden_codec, capture.hidden_width
+    if layers != sorted_layers(layers):
+        raise DamagedError(f"{where} names hidden layers twice, or out of order.")
+    if bool(layers) != (codec is not None and width is not None):
+        raise DamagedError(f"{where} says only in part how hidden states are stored.")

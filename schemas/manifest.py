@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from schemas.hidden_layers import LAYER
+
 FORMAT_VERSION = 1
 
 Sha256 = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
@@ -71,12 +73,20 @@ class Corpus(Strict):
     prompt_template: str | None = None
 
 
+class Projection(Strict):
+    """A fixed matrix that hidden states were multiplied by: `projection.npy` in the dump."""
+
+    width: Annotated[int, Field(ge=1)]
+    sha256: Sha256
+
+
 class Capture(Strict):
     """Which entries are kept at a position, and what is stored of the rest.
 
     Kept are the `top_k` most probable entries, of these only those with p ≥ `min_prob` when it is
     set, but always the most probable one. `tail_samples` is S: systematic draws per unit of
-    probability outside the kept entries; 0 for none.
+    probability outside the kept entries; 0 for none. `hidden_width` is the width of the teacher's
+    hidden states, before a projection.
     """
 
     min_prob: Annotated[float, Field(gt=0, lt=1)] | None = 1 / 512
@@ -84,8 +94,17 @@ class Capture(Strict):
     tail_samples: Count = 64
     temperatures: list[Annotated[float, Field(gt=0)]] = [1.0, 2.0]
     optional_columns: list[str] = []
-    hidden_layers: list[str] = []
-    hidden_codec: Literal["bf16"] | None = None
+    hidden_layers: list[Annotated[str, Field(pattern=LAYER.pattern)]] = []
+    hidden_codec: Literal["int8", "bf16"] | None = None
+    hidden_width: Annotated[int, Field(ge=1)] | None = None
+    hidden_projection: Projection | None = None
+
+    @property
+    def stored_width(self) -> int:
+        """Elements of one stored hidden state; 0 when none are stored."""
+        if not self.hidden_layers:
+            return 0
+        return self.hidden_projection.width if self.hidden_projection else self.hidden_width or 0
 
 
 class Limits(Strict):

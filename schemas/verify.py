@@ -13,9 +13,10 @@ import numpy.typing as npt
 from schemas import layout
 from schemas.alignment import merged_alignment
 from schemas.dump_folder import DumpFolder, open_dump
-from schemas.errors import ModelError
+from schemas.errors import DamagedError, ModelError
 from schemas.manifest import Alignment, Shard
 from schemas.progress import Progress, Report, ignore
+from schemas.projection import read_projection
 from schemas.tokenizer_fingerprint import FILE, tokenizer_fingerprint
 from schemas.verify_shard import Finding, Tick, verify_shard
 
@@ -70,6 +71,7 @@ def verify(url: str, report: Report = ignore) -> Verification:
     for shard in dump.shards:
         read.add(shard, tick)
     read.findings += _tokenizer_findings(dump)
+    read.findings += _projection_findings(dump)
     if not read.findings:
         read.findings += [*_repeated_ids(dump, read.ids), *_alignment_of_manifest(dump, read)]
     return Verification(
@@ -157,6 +159,14 @@ def _tokenizer_findings(dump: DumpFolder) -> Iterator[Finding]:
             problem=f"it is not the teacher's tokenizer: {found}, expected {expected}",
             cure="take a fresh copy of that file",
         )
+
+
+def _projection_findings(dump: DumpFolder) -> Iterator[Finding]:
+    try:
+        read_projection(dump)
+    except DamagedError as error:
+        cure = "take a fresh copy of that file"
+        yield Finding(where=layout.PROJECTION, problem=str(error), cure=cure)
 
 
 def _alignment_of_manifest(dump: DumpFolder, read: _Read) -> Iterator[Finding]:

@@ -13,6 +13,7 @@ import pyarrow as pa
 from schemas import layout
 from schemas.dump_folder import DumpFolder
 from schemas.errors import DamagedError, TemporaryError
+from schemas.hidden_states import first_state_problem
 from schemas.manifest import Shard
 from schemas.row_group import list_column, nested_column
 from schemas.shard_sums import ShardSums
@@ -61,11 +62,14 @@ def verify_shard(dump: DumpFolder, shard: Shard, tick: Tick) -> ShardVerdict:
     verdict.findings += _hash_findings(dump, data, shard.sha256, tick)
     if shard.hidden_sha256 is not None:
         verdict.findings += _hash_findings(dump, hidden, shard.hidden_sha256, tick)
+    elif dump.manifest.capture.hidden_layers:
+        problem = "the manifest has no hash of the shard's hidden states"
+        verdict.findings.append(Finding(where=hidden, problem=problem, cure=FRESH))
     if verdict.findings:
         return verdict
     try:
         sums, rows = _read(dump, shard)
-        if shard.hidden_sha256 is not None:
+        if dump.manifest.capture.hidden_layers:
             _read_hidden(dump, shard, rows)
     except DamagedError as error:
         problem = str(error.__cause__ or error).rstrip(".")  # without the advice to run verify
@@ -135,19 +139,26 @@ def _check_distinct(table: pa.Table, index: int) -> None:
 
 
 def _read_hidden(dump: DumpFolder, shard: Shard, rows: list[tuple[str, int]]) -> None:
-    file, start = dump.hidden_file(shard), 0
+    """Ids and lengths are those of the tokens; every number is one."""
+    file, start, capture = dump.hidden_file(shard), 0, dump.manifest.capture
     for index in range(file.num_row_groups):
         with dump.reading(f"{layout.HIDDEN}/{shard.name}"):
             table = file.read_row_group(index)
         expected = rows[start : start + table.num_rows]
         start += table.num_rows
-        for layer in table.column_names[1:]:
-            lengths = table[layer].combine_chunks().value_lengths().to_pylist()
-            if [*zip(table["id"].to_pylist(), lengths, strict=True)] != expected:
-                raise DamagedError(
-                    f"hidden states, row group {index}: ids or lengths of {layer} are not those of "
-                    "the tokens"
-                )
+        problem = first_state_problem(table, capture) or _other_rows(table, expected)
+        if problem:
+            raise DamagedError(f"hidden states, row group {index}: {problem}")
+
+
+def _other_rows(table: pa.Table, expected: list[tuple[str, int]]) -> str | None:
+    ids = table["id"].to_pylist()
+    for name in table.column_names:
+        if name.startswith("hidden_") and not name.endswith("_channels"):
+            lengths = table[name].combine_chunks().value_lengths().to_pylist()
+            if [*zip(ids, lengths, strict=True)] != expected:
+                return f"ids or lengths of {name} are not those of the tokens"
+    return None
 
 
 def _statistics_findings(shard: Shard, sums: ShardSums) -> Iterator[Finding]:

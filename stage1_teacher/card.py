@@ -23,13 +23,17 @@ _SIZES = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
-    """What a dump's ledger adds up to; `kept`, `drawn` and `tail_mass` are per position."""
+    """What a dump's ledger adds up to; `kept`, `drawn` and `tail_mass` are per position.
+
+    `bytes_per_token` is of data/, `hidden_bytes_per_token` of hidden/.
+    """
 
     rows: int
     tokens: int
     positions: int
     bytes: int
     bytes_per_token: float
+    hidden_bytes_per_token: float
     kept: float
     drawn: float
     tail_mass: float
@@ -43,6 +47,7 @@ def figures(shards: list[Shard]) -> Figures:
     tokens = sum(shard.tokens for shard in shards)
     positions = sum(shard.positions for shard in shards)
     data = sum(shard.bytes for shard in shards)
+    hidden = sum(shard.hidden_bytes for shard in shards)
 
     def mean(name: str) -> float:
         return float(sum(getattr(s.statistics, name) for s in shards)) / max(1, positions)
@@ -51,8 +56,9 @@ def figures(shards: list[Shard]) -> Figures:
         rows=sum(shard.rows for shard in shards),
         tokens=tokens,
         positions=positions,
-        bytes=data + sum(shard.hidden_bytes for shard in shards),
+        bytes=data + hidden,
         bytes_per_token=data / max(1, tokens),
+        hidden_bytes_per_token=hidden / max(1, tokens),
         kept=mean("kept"),
         drawn=mean("drawn"),
         tail_mass=mean("tail_mass"),
@@ -78,6 +84,8 @@ def dataset_card(settings: Settings, shards: list[Shard], created_by: str) -> st
         created_by=created_by,
         policy=policy_sentence(settings.capture),
         snippet=decode_snippet(),
+        hidden=hidden_sentence(settings.capture),
+        hidden_snippet=hidden_snippet(),
     )
     return str(card)
 
@@ -122,14 +130,35 @@ def policy_sentence(capture: Capture) -> str:
     return f"every entry with p ≥ {bound}, at most {capture.top_k}"
 
 
+def hidden_sentence(capture: Capture) -> str:
+    """Which hidden states are stored and how, in words; empty when none are."""
+    if not capture.hidden_layers:
+        return ""
+    narrow = capture.hidden_projection
+    width = f"{capture.hidden_width} wide"
+    if narrow:
+        width = f"projected from width {capture.hidden_width} to {narrow.width}"
+    return f"layers {', '.join(capture.hidden_layers)}; {width}, {capture.hidden_codec}"
+
+
 def decode_snippet() -> str:
-    """The decoding rule as FORMAT.md prints it: the first Python block after its heading.
+    """The decoding rule as FORMAT.md prints it."""
+    return _snippet("decode")
+
+
+def hidden_snippet() -> str:
+    """The same for hidden states."""
+    return _snippet("decode hidden")
+
+
+def _snippet(name: str) -> str:
+    """The Python between two comments of FORMAT.md.
 
     Raises:
         FormatError: FORMAT.md was installed without that block.
     """
     text = files("schemas").joinpath("FORMAT.md").read_text("utf-8")
-    found = re.search(r"^#+ [^\n]*[Dd]ecod[^\n]*\n.*?^```python\n(.*?)^```", text, re.M | re.S)
+    found = re.search(rf"^<!-- {name}: [^\n]*-->\n```python\n(.*?)^```", text, re.M | re.S)
     if found is None:
-        raise FormatError("FORMAT.md has no decoding snippet: reinstall potstill.")
+        raise FormatError(f"FORMAT.md has no snippet {name!r}: reinstall potstill.")
     return found[1].rstrip()

@@ -58,7 +58,7 @@ def estimate(prepared: Prepared) -> DumpEstimate:
     tokens = round(share * sum(len(sample.input_ids) for sample in found.samples))
     positions = round(share * _positions(found))
     capture = prepared.settings.capture
-    size = expected_bytes(tokens, positions, capture, prepared.hidden_size)
+    size = expected_bytes(tokens, positions, capture)
     return DumpEstimate(
         rows=rows,
         sampled_rows=len(sampled),

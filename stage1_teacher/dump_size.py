@@ -16,7 +16,8 @@ _BYTES_PER_ENTRY = 1.92
 _BYTES_PER_CHOSEN_ENTRY = 2.15
 _BYTES_PER_DRAW = 2.9
 _BYTES_OF_MAX_LOGIT = 3.0
-_BYTES_PER_STATE = 1.36
+_BYTES_PER_ELEMENT = {"int8": 0.87, "bf16": 1.4}
+_BYTES_PER_STATE = 3.0
 
 _LOG2_BOUND = (0.0, 4.0, 7.0, 8.0, 9.0, 10.0, 11.0)
 _KEPT = (1.0, 2.0, 8.6, 13.7, 21.6, 29.7, 40.0)
@@ -26,15 +27,20 @@ _LOG2_ENTRIES = (0.0, 3.0, 4.0, 5.0, 6.0, 7.0)
 _MASS_OUTSIDE_TOP = (0.45, 0.211, 0.16, 0.12, 0.089, 0.064)
 
 
-def expected_bytes(tokens: int, positions: int, capture: Capture, hidden_size: int = 0) -> int:
+def expected_bytes(tokens: int, positions: int, capture: Capture) -> int:
     """Bytes in data/ and hidden/ for so many tokens, of which `positions` carry signals."""
     kept, outside = _kept(capture)
     entry = _BYTES_PER_ENTRY if capture.min_prob is None else _BYTES_PER_CHOSEN_ENTRY
     per_position = _BYTES_PER_POSITION + entry * kept
     per_position += _BYTES_PER_DRAW * capture.tail_samples * outside
     per_position += _BYTES_OF_MAX_LOGIT * len(capture.optional_columns)
-    hidden = _BYTES_PER_STATE * hidden_size * len(capture.hidden_layers)
-    return round(tokens * (_BYTES_PER_TOKEN + hidden) + positions * per_position)
+    return round(tokens * (_BYTES_PER_TOKEN + _hidden(capture)) + positions * per_position)
+
+
+def _hidden(capture: Capture) -> float:
+    """Bytes per token of hidden states."""
+    element = _BYTES_PER_ELEMENT.get(capture.hidden_codec or "", 0.0)
+    return len(capture.hidden_layers) * (element * capture.stored_width + _BYTES_PER_STATE)
 
 
 def _kept(capture: Capture) -> tuple[float, float]:

@@ -13,12 +13,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from schemas.errors import ConfigError
 from schemas.manifest import Capture
 from schemas.manifest import Engine as EngineInfo
 from stage1_teacher.capture import Reduction
 from stage1_teacher.capture_signals import gather_signals, split_signals
 from stage1_teacher.engine import EngineSettings
+from stage1_teacher.layer_states import prove_layers, recording
 from stage1_teacher.samples import Sample, Signals
 from stage1_teacher.tail_offsets import tail_offsets
 from stage1_teacher.teacher_model import TeacherModel, load_teacher, set_cpu_threads
@@ -73,6 +73,8 @@ class TransformersEngine:
 
     def _reducer(self, teacher: TeacherModel, capture: Capture) -> Reduction:
         if self._reduction is None or self._reduction[0] != capture:
+            if capture.hidden_layers:
+                prove_layers(teacher.model, capture.hidden_layers)
             self._reduction = capture, Reduction(teacher.head, capture)
         return self._reduction[1]
 
@@ -120,18 +122,9 @@ def _padded(batch: list[Sample]) -> Tensor:
 
 
 def _body(model: Any, ids_BT: Tensor, layers: Sequence[str]) -> tuple[Tensor, dict[str, Tensor]]:
-    """The head's input, and the hidden states of chosen layers, numbered as transformers does."""
-    if not layers:
-        return body_states(model, ids_BT), {}
-    found = model.base_model(input_ids=ids_BT, use_cache=False, output_hidden_states=True)
-    last = len(found.hidden_states) - 1
-    beyond = [layer for layer in layers if int(layer) > last]
-    if beyond:
-        raise ConfigError(
-            f"hidden layer {beyond[0]} is beyond the teacher, whose states are 0 (embeddings) to "
-            f"{last}. Give --hidden-layers within that."
-        )
-    return found.last_hidden_state, {layer: found.hidden_states[int(layer)] for layer in layers}
+    """The head's input, and the hidden states of chosen layers."""
+    with recording(model, layers) as found:
+        return body_states(model, ids_BT), found
 
 
 def _captured_rows(batch: list[Sample], ids_BT: Tensor, seed: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -149,6 +142,6 @@ def _captured_rows(batch: list[Sample], ids_BT: Tensor, seed: int) -> tuple[Tens
 def _hidden(layers: dict[str, Tensor], row: int, length: int) -> dict[str, npt.NDArray[np.uint16]]:
     """bfloat16 bits of one sample's states, padding cut off."""
     return {
-        layer: states_BTD[row, :length].bfloat16().cpu().view(torch.int16).numpy().view(np.uint16)
+        layer: states_BTD[row, :length].cpu().view(torch.int16).numpy().view(np.uint16)
         for layer, states_BTD in layers.items()
     }

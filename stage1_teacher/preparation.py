@@ -18,6 +18,7 @@ from stage1_teacher.commit_plan import check_place
 from stage1_teacher.corpus import Corpus, count_corpus, open_corpus
 from stage1_teacher.corpus_rows import Columns, CorpusRow
 from stage1_teacher.engine import ENGINES, Engine, EngineSettings
+from stage1_teacher.hidden_policy import check_layers, check_projection, with_widths
 from stage1_teacher.preview_shard import Decoder
 from stage1_teacher.prompts import Renderer
 from stage1_teacher.samples import Sample
@@ -49,7 +50,6 @@ class Prepared:
         rows: starts reading the corpus at its first row.
         render: makes samples of consecutive rows.
         engine: not started yet.
-        hidden_size: width of the teacher's hidden states.
         batch_tokens: token budget of one forward pass.
         tokenizer_files: what stands in tokenizer/, by name.
         decoder: the tokenizer, for the readable preview.
@@ -60,7 +60,6 @@ class Prepared:
     rows: Callable[[], Iterator[CorpusRow]]
     render: Callable[[Sequence[CorpusRow]], Rendered]
     engine: Engine
-    hidden_size: int
     batch_tokens: int
     tokenizer_files: Mapping[str, bytes]
     decoder: Decoder
@@ -91,7 +90,8 @@ def open_source(settings: DumpSettings) -> Source:
     """
     corpus = _corpus(settings)
     facts = teacher_facts(settings.teacher, settings.revision, settings.trust_remote_code)
-    _check_layers(settings.hidden_layers, facts)
+    check_layers(settings.hidden_layers, facts.layers)
+    check_projection(settings.hidden_projection, facts.hidden_size)
     limits = settings.limits(facts.context, facts.head_size)
     tokenizer = load_tokenizer(
         facts.folder,
@@ -121,7 +121,6 @@ def prepare(settings: DumpSettings, report: Report) -> Prepared:
         rows=source.corpus.rows,
         render=render,
         engine=engine,
-        hidden_size=source.facts.hidden_size,
         batch_tokens=settings.batch_tokens,
         tokenizer_files=source.tokenizer.files(),
         decoder=source.tokenizer,
@@ -168,7 +167,9 @@ def _plan_settings(
             columns=source.corpus.columns.given,
             prompt_template=settings.system_prompt,
         ),
-        capture=settings.capture(),
+        capture=with_widths(
+            settings.capture(), source.facts.hidden_size, settings.hidden_projection
+        ),
         limits=source.limits,
     )
 
@@ -206,12 +207,3 @@ def _corpus(settings: DumpSettings) -> Corpus:
         split=settings.split,
         limit=settings.limit,
     )
-
-
-def _check_layers(layers: Sequence[str], facts: TeacherFacts) -> None:
-    beyond = [layer for layer in layers if int(layer) > facts.layers]
-    if beyond:
-        raise ConfigError(
-            f"hidden layer {beyond[0]} is beyond the teacher, whose states are 0 (embeddings) to "
-            f"{facts.layers}. Give --hidden-layers within that."
-        )

@@ -18,10 +18,12 @@ from schemas.progress import Progress, Report, ignore
 from stage1_teacher.card import dataset_card, figures
 from stage1_teacher.commit import Attempt, Work, open_work
 from stage1_teacher.dump_progress import Meter
+from stage1_teacher.hidden_tables import hidden_recipe
 from stage1_teacher.interruption import Interruption, interruption
 from stage1_teacher.preparation import Prepared, prepare
 from stage1_teacher.preview_shard import NAME as PREVIEW_NAME
 from stage1_teacher.preview_shard import preview_parquet
+from stage1_teacher.projection import projection_file
 from stage1_teacher.settings import DumpSettings
 from stage1_teacher.shard_writer import Recipe, write_unit
 from stage1_teacher.units import RowCursor
@@ -163,7 +165,7 @@ def _recipe(prepared: Prepared) -> Recipe:
         codec=CODECS[settings.codec],
         columns=shard_columns(capture.temperatures, capture.optional_columns),
         seed=settings.limits.seed,
-        hidden_size=prepared.hidden_size if capture.hidden_layers else 0,
+        hidden=hidden_recipe(capture),
         batch_tokens=prepared.batch_tokens,
     )
 
@@ -174,6 +176,9 @@ def _publish(work: Work, prepared: Prepared, folder: Path) -> None:
     for name, data in prepared.tokenizer_files.items():
         work.publish(f"{layout.TOKENIZER}/{name}", data)
     shards, capture = manifest.shards, manifest.capture
+    hidden = hidden_recipe(capture)
+    if hidden is not None and hidden.projection is not None:
+        work.publish(layout.PROJECTION, projection_file(hidden.projection))
     preview = preview_parquet(folder, shards, capture, prepared.decoder)
     work.publish(PREVIEW_NAME, preview)
     card = dataset_card(settings_of(manifest), shards, manifest.created_by)

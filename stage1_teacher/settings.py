@@ -6,10 +6,11 @@ from the fields below, so a field's name is the word that users type.
 
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from schemas.errors import ConfigError
 from schemas.manifest import Capture, Limits
+from stage1_teacher.hidden_settings import HiddenSettings
 
 MIN_PROB = 1 / 512
 CAP = 64
@@ -17,7 +18,7 @@ DEFAULT_MAX_LENGTH = 2048
 _ROW_KINDS = ("text_column", "prompt_column", "messages_column")
 
 
-class DumpSettings(BaseModel):
+class DumpSettings(HiddenSettings):
     """What to dump, of which teacher, where to, and what to keep."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
@@ -68,12 +69,6 @@ class DumpSettings(BaseModel):
     max_logit: bool = Field(
         False, description="Also store every position's largest logit, for losses on raw logits."
     )
-    hidden_layers: list[str] = Field(
-        [],
-        description="Layers whose hidden states are stored too, in bf16: 0 is the embeddings, "
-        "n the output of layer n; the last one is taken after the final norm.",
-    )
-
     max_length: int | None = Field(
         None,
         ge=2,
@@ -154,17 +149,6 @@ class DumpSettings(BaseModel):
             )
         return sorted({1.0, *temperatures})
 
-    @field_validator("hidden_layers")
-    @classmethod
-    def _layers(cls, layers: list[str]) -> list[str]:
-        wrong = [layer for layer in layers if not layer.isascii() or not layer.isdigit()]
-        if wrong:
-            raise ConfigError(
-                f"hidden_layers takes layer numbers; found {wrong[0]!r}. "
-                "Give for example --hidden-layers 10,20."
-            )
-        return [str(number) for number in sorted({int(layer) for layer in layers})]
-
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         given = [name for name in _ROW_KINDS if getattr(self, name) is not None]
@@ -196,7 +180,7 @@ class DumpSettings(BaseModel):
             temperatures=self.temperatures,
             optional_columns=optional,
             hidden_layers=self.hidden_layers,
-            hidden_codec="bf16" if self.hidden_layers else None,
+            hidden_codec=self.hidden_codec if self.hidden_layers else None,
         )
 
     def limits(self, context: int | None, head_size: int) -> Limits:

@@ -55,22 +55,6 @@ def shard_table(
     return pa.Table.from_arrays(arrays, schema=arrow_schema(columns))
 
 
-def hidden_table(rows: Sequence[Row], columns: list[Column]) -> pa.Table:
-    """One row group under hidden/, with exactly `schemas.columns.hidden_columns(…)`."""
-    arrays = [pa.array([sample.id for sample, _ in rows], pa.string())]
-    for column in columns[1:]:
-        layer = column.name.removeprefix("hidden_")
-        states = [signals.hidden[layer] for _, signals in rows]
-        arrays.append(_states(states, column.type.value_type))
-    return pa.Table.from_arrays(arrays, schema=arrow_schema(columns))
-
-
-def _states(parts: Sequence[npt.NDArray[np.uint16]], kind: pa.DataType) -> pa.Array:
-    joined = np.concatenate(parts, dtype="<u2")
-    flat = pa.FixedSizeBinaryArray.from_buffers(kind, len(joined), [None, pa.py_buffer(joined)])
-    return _lists(_starts([len(part) for part in parts]), flat)
-
-
 def _makers(group: _Group) -> dict[str, Maker]:
     """How every column is made; what is not here is a text column."""
     samples, signals = group.samples, group.signals

@@ -9,15 +9,16 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from schemas.codecs import Codec
-from schemas.columns import Column, hidden_columns
+from schemas.columns import Column
 from schemas.errors import DamagedError
 from schemas.manifest import Capture
 from schemas.shard_sums import ShardSums
 from schemas.shards import ROWS_PER_GROUP, TOKENS_PER_GROUP, open_shard
 from stage1_teacher.commit import Attempt
 from stage1_teacher.engine import Engine
+from stage1_teacher.hidden_tables import HiddenRecipe, hidden_table
 from stage1_teacher.samples import Sample, Signals
-from stage1_teacher.shard_tables import Row, hidden_table, shard_table
+from stage1_teacher.shard_tables import Row, shard_table
 
 _CHUNK_BYTES = 256 << 20
 _BYTES_PER_ENTRY = 8
@@ -35,7 +36,7 @@ class Recipe:
         codec: how numbers are rounded.
         columns: the shard's columns in file order.
         seed: of the tail sample.
-        hidden_size: width of the hidden states; 0 when none are stored.
+        hidden: how hidden states are stored; None when none are.
         batch_tokens: token budget of one forward pass.
     """
 
@@ -43,14 +44,14 @@ class Recipe:
     codec: Codec
     columns: list[Column]
     seed: int
-    hidden_size: int
+    hidden: HiddenRecipe | None
     batch_tokens: int
 
     @property
     def chunk_tokens(self) -> int:
         """Tokens given to the engine at once: enough to sort by length, bounded in memory."""
         entries = self.capture.top_k + self.capture.tail_samples
-        hidden = 2 * self.hidden_size * len(self.capture.hidden_layers)
+        hidden = 2 * self.hidden.width * len(self.hidden.layers) if self.hidden else 0
         fitting = _CHUNK_BYTES // (_BYTES_PER_ENTRY * entries + hidden)
         return max(self.batch_tokens, min(16 * self.batch_tokens, fitting))
 
@@ -84,11 +85,11 @@ def write_unit(
 def _open_hidden(
     attempt: Attempt, recipe: Recipe, footer: dict[str, object], files: ExitStack
 ) -> Callable[[Sequence[Row]], None]:
-    if not recipe.capture.hidden_layers:
+    hidden = recipe.hidden
+    if hidden is None:
         return lambda rows: None
-    columns = hidden_columns(recipe.capture.hidden_layers, recipe.hidden_size)
-    write = files.enter_context(open_shard(attempt.hidden_sink, columns, footer))
-    return lambda rows: write(hidden_table(rows, columns))
+    write = files.enter_context(open_shard(attempt.hidden_sink, hidden.columns, footer))
+    return lambda rows: write(hidden_table(rows, hidden))
 
 
 def chunks(samples: Sequence[Sample], tokens: int) -> Iterator[Sequence[Sample]]:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +27,9 @@ from schemas.manifest import (
 from schemas.shard_sums import ShardSums
 from schemas.shards import write_shard
 from schemas.tokenizer_fingerprint import tokenizer_fingerprint
-from stage1_teacher.samples import Sample, Segment
+from stage1_teacher.hidden_tables import hidden_recipe, hidden_table
+from stage1_teacher.projection import projection_file
+from stage1_teacher.samples import Sample, Segment, Signals
 from stage1_teacher.shard_tables import shard_table
 from tests.capture_twin import capture_twin
 
@@ -49,12 +51,16 @@ TOKENIZER = json.dumps(
 
 @dataclass
 class Dump:
-    """A dump on disk and the dense logits [L, V] behind every sample, by id."""
+    """A dump on disk and the dense logits [L, V] behind every sample, by id.
+
+    `hidden` are the float32 states behind it, by id and layer; bfloat16 holds them exactly.
+    """
 
     path: Path
     manifest: Manifest
     samples: dict[str, Sample]
     logits: dict[str, np.ndarray]
+    hidden: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
 
 
 def sha(data: bytes) -> str:
@@ -143,11 +149,12 @@ def write_dump(
     (path / layout.TOKENIZER).mkdir()
     if settings.tokenizer.fingerprint == tokenizer_fingerprint(TOKENIZER):
         (path / layout.TOKENIZER / "tokenizer.json").write_text(TOKENIZER)
-    plan = plan_identity(settings)
+    hidden = {sample.id: make_states(sample, capture) for sample in samples}
+    plan, seeds = plan_identity(settings), settings.limits.seed
     shards = []
     for unit, start in enumerate(range(0, count, unit_size)):
         rows = [
-            (s, capture_twin(s, logits[s.id], capture, settings.limits.seed))
+            (s, with_hidden(capture_twin(s, logits[s.id], capture, seeds), hidden[s.id]))
             for s in samples[start : start + unit_size]
         ]
         tables = [
@@ -166,7 +173,9 @@ def write_dump(
         }
         with target.open("wb") as sink:
             write_shard(sink, tables, columns, footer)
-        shards.append(_ledger_line(name, unit, tables, target.read_bytes()))
+        line = _ledger_line(name, unit, tables, target.read_bytes())
+        groups = [rows[i : i + rows_per_group] for i in range(0, len(rows), rows_per_group)]
+        shards.append(line.model_copy(update=_write_hidden(path, name, groups, footer, capture)))
     manifest = Manifest(
         **{name: getattr(settings, name) for name in Settings.model_fields},
         created_by="potstill tests",
@@ -178,7 +187,54 @@ def write_dump(
     manifest = manifest.model_copy(update={"identity": manifest_identity(manifest)})
     text = json.dumps(manifest.model_dump(mode="json"), indent=1)
     (path / layout.MANIFEST).write_text(text + "\n")
-    return Dump(path=path, manifest=manifest, samples={s.id: s for s in samples}, logits=logits)
+    return Dump(
+        path=path,
+        manifest=manifest,
+        samples={s.id: s for s in samples},
+        logits=logits,
+        hidden=hidden,
+    )
+
+
+def hidden_policy(
+    codec: str = "int8", layers=("0", "2", "last"), width: int = 6, **more
+) -> Capture:
+    """A policy that stores hidden states."""
+    more = {"top_k": 16, "tail_samples": 32, **more}
+    return Capture(hidden_layers=list(layers), hidden_codec=codec, hidden_width=width, **more)
+
+
+def make_states(sample: Sample, capture: Capture) -> dict[str, np.ndarray]:
+    """[L, D] float32 per layer: channels a hundredfold apart; bfloat16 holds them exactly."""
+    found = {}
+    for order, layer in enumerate(capture.hidden_layers):
+        rng = np.random.default_rng([order, *sample.input_ids.tolist()])
+        width = capture.hidden_width or 0
+        sizes = np.geomspace(0.1, 10, width)
+        states = (rng.standard_normal((len(sample.input_ids), width)) * sizes).astype(np.float32)
+        found[layer] = (states.view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32)
+    return found
+
+
+def with_hidden(signals: Signals, states: dict[str, np.ndarray]) -> Signals:
+    """The signals with these states, as an engine gives them."""
+    bits = {n: (s.view(np.uint32) >> 16).astype(np.uint16) for n, s in states.items()}
+    return replace(signals, hidden=bits)
+
+
+def _write_hidden(path, name, groups, footer, capture) -> dict:
+    recipe = hidden_recipe(capture)
+    if recipe is None:
+        return {}
+    target = path / layout.HIDDEN / name
+    target.parent.mkdir(exist_ok=True)
+    with target.open("wb") as sink:
+        tables = (hidden_table(rows, recipe) for rows in groups)
+        write_shard(sink, tables, recipe.columns, footer)
+    if recipe.projection is not None:
+        (path / layout.PROJECTION).write_bytes(projection_file(recipe.projection))
+    data = target.read_bytes()
+    return {"hidden_bytes": len(data), "hidden_sha256": sha(data)}
 
 
 def _ledger_line(name, unit, tables, data) -> Shard:

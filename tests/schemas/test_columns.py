@@ -69,10 +69,30 @@ def test_temperatures_are_ascending_and_once() -> None:
     ]
 
 
-def test_hidden_states_are_bytes_of_two_per_element() -> None:
-    schema = arrow_schema(hidden_columns(["0", "12"], 8))
-    assert schema.names == ["id", "hidden_0", "hidden_12"]
-    assert schema.field("hidden_12").type.value_type == pa.binary(16)
+HIDDEN = {
+    "int8": """
+id: string not null
+hidden_12: list<element: fixed_size_binary[8] not null> not null
+hidden_12_scales: list<element: float not null> not null
+hidden_12_channels: list<element: float not null> not null
+hidden_last: list<element: fixed_size_binary[8] not null> not null
+hidden_last_scales: list<element: float not null> not null
+hidden_last_channels: list<element: float not null> not null
+""",
+    "bf16": """
+id: string not null
+hidden_12: list<element: fixed_size_binary[8] not null> not null
+hidden_12_low: list<element: fixed_size_binary[8] not null> not null
+hidden_last: list<element: fixed_size_binary[8] not null> not null
+hidden_last_low: list<element: fixed_size_binary[8] not null> not null
+""",
+}
+
+
+@pytest.mark.parametrize("codec", HIDDEN)
+def test_hidden_states_are_a_byte_per_element_and_what_completes_it(codec: str) -> None:
+    schema = arrow_schema(hidden_columns(["12", "last"], codec, 8))
+    assert lines(schema) == HIDDEN[codec].strip()
 
 
 def test_every_column_says_what_it_means() -> None:

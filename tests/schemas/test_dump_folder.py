@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from schemas import layout
-from schemas.columns import hidden_columns, shard_columns
+from schemas.columns import shard_columns
 from schemas.dump_folder import DumpFolder, open_dump, open_dumps
 from schemas.errors import DamagedError, FormatError, InputError, MismatchError
 from schemas.manifest import Capture, Manifest, manifest_identity, plan_identity, settings_of
@@ -21,7 +21,7 @@ from schemas.storage_posix import PosixStore
 from schemas.strict_json import json_bytes
 from schemas.value_ranges import check_values
 from stage1_teacher.commit import Work, open_work
-from tests.dumps import Dump, make_settings, sha, write_dump
+from tests.dumps import Dump, hidden_policy, make_settings, sha, write_dump
 
 
 @pytest.fixture
@@ -307,31 +307,34 @@ def test_companions_by_name_only(dump: Dump) -> None:
         opened.read_text("tokenizer/link.json")
 
 
-def test_hidden_states(dump: Dump) -> None:
+def test_hidden_states(dump: Dump, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no hidden states"):
         open_dump(dump.path).hidden_file(dump.manifest.shards[0])
-    layers, width = ["0", "2"], 3
-    columns = hidden_columns(layers, width)
-    capture = dump.manifest.capture.model_copy(
-        update={"hidden_layers": layers, "hidden_codec": "bf16"}
-    )
-    settings = settings_of(dump.manifest).model_copy(update={"capture": capture})
-    footer = {**footer_of(dump), "plan": plan_identity(settings)}
-    lists = [[bytes(2 * width)] * 4 for _ in range(4)]
-    table = pa.table(
-        [pa.array(list(dump.samples)[:4]), *(pa.array(lists, c.type) for c in columns[1:])],
-        schema=pa.schema([pa.field(c.name, c.type, nullable=False) for c in columns]),
-    )
-    target = dump.path / layout.HIDDEN / dump.manifest.shards[0].name
-    target.parent.mkdir()
-    with target.open("wb") as sink:
-        write_shard(sink, [table], columns, footer)
-    shard = dump.manifest.shards[0].model_copy(
-        update={"hidden_bytes": target.stat().st_size, "hidden_sha256": sha(target.read_bytes())}
-    )
-    rewrite(dump, capture=capture, shards=[shard])
-    opened = open_dump(dump.path)
-    assert opened.hidden_file(shard).read().column_names == ["id", "hidden_0", "hidden_2"]
+    other = write_dump(tmp_path / "hidden", count=4, capture=hidden_policy("bf16", ["0", "last"]))
+    (shard,), opened = other.manifest.shards, open_dump(other.path)
+    found = opened.hidden_file(shard).read().column_names
+    assert found == ["id", "hidden_0", "hidden_0_low", "hidden_last", "hidden_last_low"]
+    wider = other.manifest.capture.model_copy(update={"hidden_width": 7})
+    rewrite(other, capture=wider)
+    with pytest.raises(DamagedError, match=r"binary\[6\].* instead of .*binary\[7\]"):
+        open_dump(other.path).hidden_file(shard)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"hidden_layers": ["last", "0"]}, "out of order"),
+        ({"hidden_layers": ["0", "0"]}, "twice"),
+        ({"hidden_codec": None}, "only in part"),
+        ({"hidden_width": None}, "only in part"),
+        ({"hidden_layers": []}, "only in part"),
+    ],
+)
+def test_hidden_states_said_in_part(tmp_path: Path, changes: dict, words: str) -> None:
+    dump = write_dump(tmp_path / "d", count=2, capture=hidden_policy())
+    rewrite(dump, capture=dump.manifest.capture.model_copy(update=changes))
+    with pytest.raises(DamagedError, match=words):
+        open_dump(dump.path)
 
 
 def test_a_copy_without_its_work_folder_is_still_a_dump(dump: Dump, tmp_path: Path) -> None:

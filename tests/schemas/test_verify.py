@@ -13,14 +13,15 @@ import pytest
 from schemas import layout
 from schemas.alignment import merged_alignment
 from schemas.columns import hidden_columns, shard_columns
-from schemas.manifest import Manifest, manifest_identity, plan_identity, settings_of
+from schemas.manifest import manifest_identity, plan_identity, settings_of
 from schemas.progress import Progress
 from schemas.shard_sums import ShardSums
 from schemas.shards import write_shard
 from schemas.strict_json import json_bytes
 from schemas.tokenizer_fingerprint import tokenizer_fingerprint
 from schemas.verify import Verification, verify
-from tests.dumps import Dump, sha, write_dump
+from stage1_teacher.hidden_policy import with_widths
+from tests.dumps import Dump, hidden_policy, sha, write_dump
 
 SIGNALS = ["topk_ids", "topk_logits", "tail_ids", "tail_logits", "tail_logmass", "token_logprobs"]
 
@@ -197,68 +198,71 @@ def test_the_tokenizer_is_the_teachers(dump: Dump) -> None:
     assert "tokenizer.json is not there" in verify(str(dump.path)).notes[0]
 
 
-def add_hidden(dump: Dump, change: Any = None) -> Manifest:
-    """Hidden states of one layer, for all shards, in a fresh plan."""
-    capture = dump.manifest.capture.model_copy(
-        update={"hidden_layers": ["1"], "hidden_codec": "bf16"}
-    )
-    settings = settings_of(dump.manifest).model_copy(update={"capture": capture})
-    plan, columns, shards = plan_identity(settings), hidden_columns(["1"], 2), []
-    (dump.path / layout.HIDDEN).mkdir()
-    for index, shard in enumerate(dump.manifest.shards):
-        table = pq.read_table(shard_path(dump, index))
-        states = [[b"\0" * 4] * len(ids) for ids in table["input_ids"].to_pylist()]
-        ids = table["id"].to_pylist()
-        if change and index == 0:
-            change(ids, states)
-        hidden = pa.table(
-            [pa.array(ids), pa.array(states, columns[1].type)],
-            schema=pa.schema([pa.field(c.name, c.type, nullable=False) for c in columns]),
-        )
-        footer = {
-            **json.loads(pq.read_metadata(shard_path(dump, index)).metadata[b"potstill"]),
-            "plan": plan,
-        }
-        paths = (shard_path(dump, index), dump.path / layout.HIDDEN / shard.name)
-        all_columns = shard_columns(capture.temperatures)
-        for path, part, kinds in zip(paths, (table, hidden), (all_columns, columns), strict=True):
-            with path.open("wb") as sink:
-                write_shard(sink, [part], kinds, footer)
-        data, other = (path.read_bytes() for path in paths)
-        shards.append(
-            shard.model_copy(
-                update={
-                    "bytes": len(data),
-                    "sha256": sha(data),
-                    "hidden_bytes": len(other),
-                    "hidden_sha256": sha(other),
-                }
-            )
-        )
-    write_manifest(dump, capture=capture, shards=shards)
-    return dump.manifest
+@pytest.fixture
+def hidden(tmp_path: Path) -> Dump:
+    return write_dump(tmp_path / "hidden", capture=with_widths(hidden_policy(), 6, 4))
 
 
-def test_hidden_states_are_verified_too(dump: Dump) -> None:
-    add_hidden(dump)
-    assert verify(str(dump.path)).ok
-    path = dump.path / layout.HIDDEN / dump.manifest.shards[1].name
+def rewrite_hidden(dump: Dump, change: Any) -> None:
+    """The first shard's hidden states with other rows; its ledger line has the right hash."""
+    path = dump.path / layout.HIDDEN / dump.manifest.shards[0].name
+    table = pq.read_table(path)
+    rows = table.to_pylist()
+    change(rows)
+    capture = dump.manifest.capture
+    columns = hidden_columns(capture.hidden_layers, "int8", capture.stored_width)
+    footer = json.loads(pq.read_metadata(path).metadata[b"potstill"])
+    with path.open("wb") as sink:
+        write_shard(sink, [pa.Table.from_pylist(rows, schema=table.schema)], columns, footer)
+    data = path.read_bytes()
+    update = {"hidden_bytes": len(data), "hidden_sha256": sha(data)}
+    shards = [dump.manifest.shards[0].model_copy(update=update), *dump.manifest.shards[1:]]
+    write_manifest(dump, shards=shards)
+
+
+def test_hidden_states_are_verified_too(hidden: Dump) -> None:
+    found = verify(str(hidden.path))
+    assert found.ok and found.notes == ()
+    files = [*(hidden.path / "data").iterdir(), *(hidden.path / "hidden").iterdir()]
+    assert found.bytes == sum(file.stat().st_size for file in files)
+    path = hidden.path / layout.HIDDEN / hidden.manifest.shards[1].name
     data = bytearray(path.read_bytes())
     data[50] ^= 1
     path.write_bytes(data)
-    assert "hidden/" in problems(dump)
+    assert "hidden/" in problems(hidden)
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("change", "words"),
     [
-        lambda ids, states: ids.reverse(),
-        lambda ids, states: states[0].pop(),
+        (lambda rows: rows.reverse(), "ids or lengths of hidden_0 are not those of the tokens"),
+        (
+            lambda rows: [rows[0][name].pop() for name in ("hidden_2", "hidden_2_scales")],
+            "ids or lengths of hidden_2 are not those of the tokens",
+        ),
+        (lambda rows: rows[0]["hidden_2_scales"].pop(), "disagree about how many tokens"),
+        (lambda rows: rows[3].update(hidden_last_channels=[0.0] * 4), "a scale is"),
     ],
 )
-def test_hidden_states_of_other_rows(dump: Dump, change: Any) -> None:
-    add_hidden(dump, change)
-    assert "ids or lengths of hidden_1 are not those of the tokens" in problems(dump)
+def test_hidden_states_that_are_wrong(hidden: Dump, change: Any, words: str) -> None:
+    rewrite_hidden(hidden, change)
+    assert words in problems(hidden)
+
+
+def test_hidden_states_without_a_hash(hidden: Dump) -> None:
+    first, *others = hidden.manifest.shards
+    first = first.model_copy(update={"hidden_bytes": 0, "hidden_sha256": None})
+    write_manifest(hidden, shards=[first, *others])
+    assert "no hash of the shard's hidden states" in problems(hidden)
+
+
+def test_the_projection_is_the_manifests(hidden: Dump) -> None:
+    path = hidden.path / layout.PROJECTION
+    data = path.read_bytes()
+    path.write_bytes(data[:-1] + b"\1")
+    assert "projection.npy was altered" in problems(hidden)
+    path.unlink()
+    assert "projection.npy is missing" in problems(hidden)
 
 
 def test_memory_does_not_grow_with_the_dump(tmp_path: Path) -> None:

@@ -10,9 +10,14 @@ from stage1_teacher.preparation import Prepared, Rendered
 from stage1_teacher.samples import Sample, Signals
 from stage1_teacher.units import unit_ranges
 from tests.capture_twin import capture_twin
-from tests.dumps import TOKENIZER, VOCABULARY, make_samples, make_settings
-
-HIDDEN_SIZE = 6
+from tests.dumps import (
+    TOKENIZER,
+    VOCABULARY,
+    make_samples,
+    make_settings,
+    make_states,
+    with_hidden,
+)
 
 
 def dense_logits(sample: Sample, seed: int = 0) -> np.ndarray:
@@ -44,11 +49,7 @@ class TwinEngine:
             yield index, self.change(self._with_hidden(signals, samples[index], capture))
 
     def _with_hidden(self, signals, sample, capture):
-        length = len(sample.input_ids)
-        for layer in capture.hidden_layers:
-            state = np.arange(length * HIDDEN_SIZE, dtype=np.uint16).reshape(length, -1)
-            signals.hidden[layer] = state + int(layer)
-        return signals
+        return with_hidden(signals, make_states(sample, capture))
 
 
 class Letters:
@@ -76,7 +77,6 @@ def prepared_dump(
         rows=lambda: iter(samples),
         render=lambda found: Rendered(samples=list(found), skipped=0, truncated=1),
         engine=engine or TwinEngine(),
-        hidden_size=HIDDEN_SIZE,
         batch_tokens=batch_tokens,
         tokenizer_files={"tokenizer.json": TOKENIZER.encode()},
         decoder=Letters(),

@@ -6,12 +6,20 @@ import yaml
 
 import schemas
 from schemas.manifest import Capture
-from stage1_teacher.card import dataset_card, decode_snippet, figures, policy_sentence
-from tests.dumps import make_settings, write_dump
+from stage1_teacher.card import (
+    dataset_card,
+    decode_snippet,
+    figures,
+    hidden_sentence,
+    hidden_snippet,
+    policy_sentence,
+)
+from stage1_teacher.hidden_policy import with_widths
+from tests.dumps import hidden_policy, make_settings, write_dump
 
 
 def card(tmp_path, **changes):
-    dump = write_dump(tmp_path / "d", capture=Capture(hidden_layers=["2"], hidden_codec="bf16"))
+    dump = write_dump(tmp_path / "d", capture=hidden_policy("bf16", ["2"], 6, top_k=64))
     settings = make_settings(dump.manifest.capture, rows=24)
     settings = settings.model_copy(
         update={
@@ -53,7 +61,9 @@ def test_the_body_has_the_figures_of_the_ledger(tmp_path):
     found = figures(dump.manifest.shards)
     assert found.rows == 24
     assert f"| tokens | {found.tokens:,}, {found.positions:,} of them with signals |" in body
-    assert f"| bytes per token | {found.bytes_per_token:.1f} |" in body
+    sizes = f"{found.bytes_per_token:.1f}, and {found.hidden_bytes_per_token:.1f} of hidden states"
+    assert f"| bytes per token | {sizes} |" in body
+    assert "| hidden states | layers 2; 6 wide, bf16; in `hidden/` |" in body
     assert "every entry with p ≥ 1/512, at most 64" in body
     assert "{{" not in body and "{%" not in body
 
@@ -63,9 +73,25 @@ def test_the_snippet_is_the_one_of_the_format_page_and_runs(tmp_path):
     page = (Path(schemas.__file__).parent / "FORMAT.md").read_text()
     assert decode_snippet() in page
     assert decode_snippet() in body
+    assert hidden_snippet() in body
     names = {}
-    exec(decode_snippet(), names)
-    assert "decode" in names
+    exec(decode_snippet() + "\n" + hidden_snippet(), names)
+    assert {"decode", "decode_hidden"} <= set(names)
+
+
+def test_a_dump_without_hidden_states_does_not_speak_of_them(tmp_path):
+    dump = write_dump(tmp_path / "d")
+    settings = make_settings(dump.manifest.capture, rows=24)
+    text = dataset_card(settings, dump.manifest.shards, "potstill 0.1.0")
+    assert "hidden" not in text
+
+
+def test_hidden_states_in_words():
+    policy = hidden_policy("int8", ["0", "last"], 576)
+    assert hidden_sentence(policy) == "layers 0, last; 576 wide, int8"
+    narrow = with_widths(policy, 576, 64)
+    assert hidden_sentence(narrow) == "layers 0, last; projected from width 576 to 64, int8"
+    assert hidden_sentence(Capture()) == ""
 
 
 def test_tables_are_not_broken_by_blank_lines(tmp_path):

@@ -13,7 +13,7 @@ def test_a_small_corpus_is_counted_exactly():
     assert (found.rows, found.sampled_rows, found.sequences, found.units) == (40, 40, 40, 5)
     assert found.tokens == sum(len(sample.input_ids) for sample in samples)
     assert found.positions == sum(len(sample.positions) for sample in samples)
-    assert found.bytes == expected_bytes(found.tokens, found.positions, Capture(), 0)
+    assert found.bytes == expected_bytes(found.tokens, found.positions, Capture())
 
 
 def test_a_large_one_is_extrapolated_from_rows_spread_over_it():
@@ -43,14 +43,16 @@ def test_sizes_are_near_measured_ones(capture, measured):
 
 
 def test_more_of_anything_is_larger():
+    hidden = {"hidden_codec": "int8", "hidden_width": 512, "optional_columns": ["max_logit"]}
     sizes = [
-        expected_bytes(1000, 1000, Capture(**given), 512)
+        expected_bytes(1000, 1000, Capture(**given))
         for given in (
             {"tail_samples": 0},
             {},
             {"optional_columns": ["max_logit"]},
-            {"optional_columns": ["max_logit"], "hidden_layers": ["1"]},
-            {"optional_columns": ["max_logit"], "hidden_layers": ["1", "2"]},
+            {**hidden, "hidden_layers": ["1"]},
+            {**hidden, "hidden_layers": ["1"], "hidden_codec": "bf16"},
+            {**hidden, "hidden_layers": ["1", "last"]},
         )
     ]
     assert sizes == sorted(set(sizes))

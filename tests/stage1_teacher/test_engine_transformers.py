@@ -156,10 +156,10 @@ def test_bfloat16_is_the_model_in_bfloat16(llama: Path) -> None:
     assert len(np.unique(found.tail_logmass[:, 0])) == len(sample.positions)
 
 
-def test_hidden_states_are_numbered_as_in_transformers(teacher: Path) -> None:
+def test_hidden_states_of_every_position(teacher: Path) -> None:
     from transformers import AutoModelForCausalLM
 
-    capture = Capture(top_k=4, hidden_layers=["0", "1", "2"], hidden_codec="bf16")
+    capture = Capture(top_k=4, hidden_layers=["0", "1", "2", "last"], hidden_codec="bf16")
     samples = make_samples((9, 30))
     found = run(engine(teacher), samples, capture)
     model = AutoModelForCausalLM.from_pretrained(teacher, dtype=torch.float32)
@@ -167,16 +167,25 @@ def test_hidden_states_are_numbered_as_in_transformers(teacher: Path) -> None:
         with torch.inference_mode():
             ids = torch.tensor(sample.input_ids[None].astype(np.int64))
             states = model(input_ids=ids, output_hidden_states=True).hidden_states
-        for layer, bits in signals.hidden.items():
-            ours = (bits.astype(np.uint32) << 16).view(np.float32)
-            theirs = states[int(layer)][0].numpy()
-            assert ours.shape == theirs.shape == (len(sample.input_ids), 32)
-            np.testing.assert_allclose(ours, theirs, rtol=2**-7, atol=1e-3)
+        assert list(signals.hidden) == capture.hidden_layers
+        for layer, theirs in (("0", states[0]), ("1", states[1]), ("last", states[2])):
+            ours = (signals.hidden[layer].astype(np.uint32) << 16).view(np.float32)
+            assert ours.shape == theirs[0].shape == (len(sample.input_ids), 32)
+            np.testing.assert_allclose(ours, theirs[0].numpy(), rtol=2**-7, atol=1e-3)
+        assert signals.hidden["2"].shape == (len(sample.input_ids), 32)
+
+
+def test_storing_hidden_states_changes_no_signal(llama: Path) -> None:
+    samples = make_samples()
+    plain = run(engine(llama), samples, THRESHOLD)
+    capture = THRESHOLD.model_copy(update={"hidden_layers": ["1", "last"]})
+    for found, expected in zip(run(engine(llama), samples, capture), plain, strict=True):
+        assert_agree(found, expected, atol=0, same=1.0)
 
 
 def test_a_layer_beyond_the_teacher_is_refused(llama: Path) -> None:
     capture = Capture(hidden_layers=["3"], hidden_codec="bf16")
-    with pytest.raises(ConfigError, match=r"hidden layer 3 .* 0 \(embeddings\) to 2"):
+    with pytest.raises(ConfigError, match=r"hidden layer 3 .* 0 \(embeddings\) to 2, and last"):
         run(engine(llama), make_samples((9,)), capture)
 
 

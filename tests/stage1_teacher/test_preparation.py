@@ -119,7 +119,12 @@ def test_what_decides_the_numbers_decides_the_plan(settings):
         ({"engine": "transformer"}, ConfigError, "Did you mean transformers?"),
         ({"top_k": 385}, ConfigError, "vocabulary of 384"),
         ({"max_length": 257}, ConfigError, "context of 256"),
-        ({"hidden_layers": ["3"]}, ConfigError, "0 (embeddings) to 2"),
+        ({"hidden_layers": ["3"]}, ConfigError, "0 (embeddings) to 2, and last"),
+        (
+            {"hidden_layers": ["last"], "hidden_projection": 32},
+            ConfigError,
+            "hidden_projection 32 would not make hidden states of width 32 narrower",
+        ),
         ({"text_column": "txt"}, CorpusError, "--text-column text"),
         ({"system_prompt": "x", "chat_template": "none"}, ConfigError, "--chat-template"),
     ],

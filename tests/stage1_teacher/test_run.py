@@ -12,15 +12,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import potstill
 from schemas import layout
-from schemas.dump_folder import open_dump
 from schemas.errors import ConflictError, DamagedError, FormatError, InputError, StoppedError
 from schemas.manifest import Capture
 from schemas.verify import verify
 from stage1_teacher import preview_shard, run
+from stage1_teacher.hidden_policy import with_widths
 from stage1_teacher.settings import DumpSettings
 from stage1_teacher.units import unit_ranges
-from tests.dumps import make_samples, make_settings
+from tests.dumps import hidden_policy, make_samples, make_settings, make_states
 from tests.stage1_teacher.prepared_dumps import TwinEngine, prepared_dump
 
 CAPTURE = Capture(top_k=16)
@@ -210,23 +211,44 @@ def test_an_engine_that_forgets_a_sample_is_refused(dump):
 
 
 def test_hidden_states_stand_beside_the_signals(dump, tmp_path):
-    capture = Capture(hidden_layers=["1", "3"], hidden_codec="bf16")
-    dump(prepared_dump(capture=capture))
-    folder = open_dump(tmp_path / "out")
+    capture = hidden_policy("bf16")
+    prepared = prepared_dump(capture=capture)
+    dump(prepared)
     assert verify(str(tmp_path / "out")).ok
-    for shard in folder.shards:
-        rows = folder.shard_file(shard).read().to_pylist()
-        hidden = folder.hidden_file(shard).read().to_pylist()
-        assert [r["id"] for r in hidden] == [r["id"] for r in rows]
-        for row, states in zip(rows, hidden, strict=True):
-            assert len(states["hidden_3"]) == len(row["input_ids"])
-            assert np.frombuffer(states["hidden_3"][0], "<u2").tolist() == [3, 4, 5, 6, 7, 8]
+    samples = {sample.id: sample for sample in prepared.rows()}
+    rows = list(potstill.open_dump(tmp_path / "out").rows(hidden=[0, "last"]))
+    assert len(rows) == 40
+    for row in rows:
+        expected = make_states(samples[row.id], capture)
+        np.testing.assert_array_equal(row.hidden[0], expected["0"])
+        np.testing.assert_array_equal(row.hidden["last"], expected["last"])
+
+
+def test_a_projection_is_stored_once_and_is_that_of_the_plan(dump, tmp_path):
+    capture = with_widths(hidden_policy("int8"), 6, 4)
+    prepared = prepared_dump(capture=capture)
+    dump(prepared)
+    assert verify(str(tmp_path / "out")).ok
+    opened = potstill.open_dump(tmp_path / "out")
+    samples = {sample.id: sample for sample in prepared.rows()}
+    for row in opened.rows(hidden=["last"]):
+        expected = make_states(samples[row.id], capture)["last"] @ opened.projection()
+        assert row.hidden["last"].shape == expected.shape
+        lost = np.linalg.norm(row.hidden["last"] - expected, axis=1)
+        assert (lost <= 0.1 * np.linalg.norm(expected, axis=1)).all()
+
+
+def test_states_that_an_engine_forgets_are_noticed(dump):
+    def forget(signals):
+        return replace(signals, hidden={"0": signals.hidden["0"]})
+
+    with pytest.raises(DamagedError, match=r"left the hidden states of .* layer 2"):
+        dump(prepared_dump(capture=hidden_policy(), engine=TwinEngine(change=forget)))
 
 
 def test_load_dataset_works_on_the_folder_from_its_card_alone(dump, tmp_path, monkeypatch):
     monkeypatch.setattr(datasets.config, "HF_DATASETS_OFFLINE", True)
-    capture = Capture(hidden_layers=["1"], hidden_codec="bf16")
-    prepared = prepared_dump(capture=capture)
+    prepared = prepared_dump(capture=hidden_policy("bf16", ["1"]))
     dump(prepared)
     cache = str(tmp_path / "cache")
     rows = datasets.load_dataset(str(tmp_path / "out"), split="train", cache_dir=cache)
@@ -238,7 +260,7 @@ def test_load_dataset_works_on_the_folder_from_its_card_alone(dump, tmp_path, mo
     )
     assert "top5" in preview[0]["tokens"][0]
     hidden = datasets.load_dataset(str(tmp_path / "out"), "hidden", split="train", cache_dir=cache)
-    assert hidden.column_names == ["id", "hidden_1"]
+    assert hidden.column_names == ["id", "hidden_1", "hidden_1_low"]
 
 
 def test_no_file_of_a_dump_names_a_place_on_this_machine(dump, tmp_path):

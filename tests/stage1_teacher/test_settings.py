@@ -27,14 +27,17 @@ def test_the_policy_follows_from_what_was_given(given, min_prob, top_k):
 
 
 def test_the_rest_of_the_policy():
+    layers = ["last", "10", "2", "10"]
     capture = settings(
-        temperatures=[4, 2, 2], tail_samples=0, max_logit=True, hidden_layers=["10", "2"]
+        temperatures=[4, 2, 2], tail_samples=0, max_logit=True, hidden_layers=layers
     ).capture()
     assert capture.temperatures == [1.0, 2.0, 4.0]
     assert capture.tail_samples == 0
     assert capture.optional_columns == ["max_logit"]
-    assert capture.hidden_layers == ["2", "10"]
-    assert capture.hidden_codec == "bf16"
+    assert capture.hidden_layers == ["2", "10", "last"]
+    assert capture.hidden_codec == "int8"
+    other = settings(hidden_layers=["0"], hidden_codec="bf16").capture()
+    assert other.hidden_codec == "bf16"
     assert settings().capture().hidden_codec is None
 
 
@@ -42,7 +45,11 @@ def test_the_rest_of_the_policy():
     ("given", "found", "cure"),
     [
         ({"temperatures": [0.0]}, "found 0", "--temperatures 1,2"),
-        ({"hidden_layers": ["ten"]}, "'ten'", "--hidden-layers 10,20"),
+        ({"hidden_layers": ["ten"]}, "'ten'", "--hidden-layers 10,20,last"),
+        ({"hidden_layers": ["-1"]}, "'-1'", "--hidden-layers 10,20,last"),
+        ({"hidden_layers": ["01"]}, "'01'", "--hidden-layers 10,20,last"),
+        ({"hidden_layers": ["1\n"]}, "'1\\n'", "--hidden-layers 10,20,last"),
+        ({"hidden_projection": 64}, "none are stored", "--hidden-layers"),
         ({"out": "s3://bucket/dump"}, "s3://bucket/dump", "Give a folder"),
         ({"text_column": "a", "messages_column": "b"}, "text_column and messages_column", "one of"),
         ({"text_column": "a", "response_column": "b"}, "text_column", "Leave one"),

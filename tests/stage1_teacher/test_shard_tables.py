@@ -1,15 +1,13 @@
-from dataclasses import replace
-
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from schemas.codecs import CODECS
-from schemas.columns import arrow_schema, hidden_columns, shard_columns
+from schemas.columns import arrow_schema, shard_columns
 from schemas.errors import DamagedError
 from schemas.manifest import Capture
 from stage1_teacher.samples import Ragged, Signals
-from stage1_teacher.shard_tables import hidden_table, shard_table
+from stage1_teacher.shard_tables import shard_table
 from tests.capture_twin import capture_twin
 from tests.dumps import VOCABULARY, make_samples
 
@@ -89,16 +87,3 @@ def test_inner_fields_are_never_null():
         return False
 
     assert not any(nullable(field.type) for field in table.schema)
-
-
-def test_hidden_states_are_bfloat16_bytes_of_every_position():
-    rows, states = [], []
-    for index, (sample, signals) in enumerate(rows_of(3)):
-        state = np.arange(len(sample.input_ids) * 4, dtype=np.uint16).reshape(-1, 4) + index
-        rows.append((sample, replace(signals, hidden={"2": state, "10": state + 1})))
-        states.append(state)
-    table = hidden_table(rows, hidden_columns(["2", "10"], 4))
-    assert table.column_names == ["id", "hidden_2", "hidden_10"]
-    for row, state in zip(table.to_pylist(), states, strict=True):
-        read = np.stack([np.frombuffer(cell, "<u2") for cell in row["hidden_10"]])
-        np.testing.assert_array_equal(read, state + 1)

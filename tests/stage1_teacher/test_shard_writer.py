@@ -5,6 +5,7 @@ import numpy as np
 from schemas.codecs import CODECS
 from schemas.manifest import Capture
 from schemas.shards import ROWS_PER_GROUP, TOKENS_PER_GROUP
+from stage1_teacher.hidden_tables import hidden_recipe
 from stage1_teacher.shard_writer import Recipe, chunks, row_groups
 from tests.dumps import make_samples
 
@@ -34,20 +35,22 @@ def test_row_groups_end_at_64_rows_or_at_20000_tokens():
     assert list(row_groups([])) == []
 
 
-def recipe(batch_tokens, hidden_size=0, **policy):
+def recipe(batch_tokens, **policy):
+    capture = Capture(**policy)
     return Recipe(
-        capture=Capture(**policy),
+        capture=capture,
         codec=CODECS["gap5"],
         columns=[],
         seed=0,
-        hidden_size=hidden_size,
+        hidden=hidden_recipe(capture),
         batch_tokens=batch_tokens,
     )
 
 
 def test_a_chunk_is_many_batches_but_bounded_in_memory():
     assert recipe(8192).chunk_tokens == 16 * 8192
-    wide = recipe(8192, 8192, hidden_layers=[str(n) for n in range(8)], hidden_codec="bf16")
+    hidden = {"hidden_codec": "bf16", "hidden_layers": [str(n) for n in range(8)]}
+    wide = recipe(8192, hidden_width=8192, **hidden)
     assert wide.chunk_tokens == 8192, "at least one batch"
-    some = recipe(1024, 4096, hidden_layers=["1"], hidden_codec="bf16")
+    some = recipe(1024, hidden_width=4096, **{**hidden, "hidden_layers": ["1"]})
     assert some.chunk_tokens * 2 * 4096 <= 256 << 20
