@@ -6,14 +6,16 @@ before it is imported. One machine only: nothing listens but on the loopback int
 
 import json
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from schemas.errors import ConfigError, ModelError
 from stage1_teacher.engine import EngineSettings
+from stage1_teacher.teacher import read_config
 from stage1_teacher.teacher_folder import locate_teacher
 from stage1_teacher.vllm_options import RUNNER, llm_arguments
 
@@ -70,7 +72,9 @@ def check_startable(settings: EngineSettings) -> None:
     """
     prepare_environment()
     _check_device(settings.device)
-    check_remote_code(locate_teacher(settings.model, settings.revision), settings)
+    folder = locate_teacher(settings.model, settings.revision)
+    check_remote_code(folder, settings)
+    _check_stages(folder, settings)
     from vllm.engine.arg_utils import EngineArgs
 
     with explained_start(settings):
@@ -145,9 +149,27 @@ def _check_device(device: str) -> None:
         )
 
 
+def _check_stages(folder: Path, settings: EngineSettings) -> None:
+    """What vLLM finds out only in its workers."""
+    stages = settings.options.get("pipeline_parallel_size", 1)
+    layers = read_config(folder, settings.trust_remote_code).get_text_config().num_hidden_layers
+    if isinstance(stages, int) and stages > layers:
+        raise ModelError(
+            f"the teacher has {layers} layers; found pipeline_parallel_size {stages}. "
+            f"Give --pipeline-parallel-size {layers} or less."
+        )
+
+
 def _reason(error: BaseException) -> str:
-    """The one sentence of an error, without pydantic's frame; it ends with a full stop."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    inner = re.search(r"Value error, (.*?)\s*\[type=", text)
-    found = (inner[1] if inner else text)[:400].rstrip()
-    return found if found.endswith((".", "!", "?")) else f"{found}."
+    """One sentence of an error, without pydantic's frame; it ends with a full stop."""
+    text = " ".join(_words(error).split())[:400].rstrip()
+    return text if text.endswith((".", "!", "?")) else f"{text}."
+
+
+def _words(error: BaseException) -> str:
+    if not isinstance(error, ValidationError):
+        return str(error) or type(error).__name__
+    first = error.errors()[0]
+    if first["type"] in ("value_error", "assertion_error"):
+        return first["msg"].partition(", ")[2] or first["msg"]
+    return f"{'.'.join(map(str, first['loc']))} {first['input']!r}: {first['msg']}"
