@@ -3,7 +3,9 @@
 A random 49.6M-parameter student (SmolLM2-135M's shape with 6 layers, V = 49,152), 2,048 tokens a
 step. Run as
 
-    python -m benchmarks.training_step [--dtype bfloat16] [--threads 2] [--repeats 5]
+    python -m benchmarks.training_step [--dtype bfloat16] [--threads 2] [--repeats 5] [--losses]
+
+With --losses it times every loss beside forward KL instead (losses_<dtype>.json), the head alone.
 
 Times are CPU seconds of arms that take turns, so that a busy machine hits all of them. Big
 temporaries cost less on huge pages (THP_MEM_ALLOC_ENABLE=1), transformers' most of all, so its step
@@ -26,6 +28,7 @@ import torch
 
 from benchmarks.machine import write_result
 from benchmarks.training_step_arms import (
+    EVERY_LOSS,
     NAMES,
     POSITIONS,
     VOCABULARY,
@@ -54,8 +57,32 @@ def main() -> None:
         print(json.dumps(_own_peak(options)))
     elif options.worker:
         _work(options)
+    elif options.losses:
+        _measure_losses(options)
     else:
         _measure(options)
+
+
+def _measure_losses(options: argparse.Namespace) -> None:
+    """Every loss on the same head in turns; writes results/losses_<dtype>.json."""
+    worker = Worker(options, huge=True)
+    times = _times([Timed(worker, "loss", name, True) for name in EVERY_LOSS], options)
+    ratios = {name: round(t["min"] / times["fkl"]["min"], 3) for name, t in times.items()}
+    result = {"setting": _setting(options), "cpu_seconds": times, "beside fkl": ratios}
+    write_result(f"losses_{options.dtype}", result)
+    for name, seconds in times.items():
+        print(f"{name:<34}{seconds['min']:>8.2f}{seconds['median']:>8.2f}{ratios[name]:>8.3f}")
+
+
+def _setting(options: argparse.Namespace) -> dict[str, Any]:
+    return {
+        "positions": POSITIONS,
+        "vocabulary": VOCABULARY,
+        "width": WIDTH,
+        "dtype": options.dtype,
+        "threads": options.threads,
+        "repeats": options.repeats,
+    }
 
 
 def _measure(options: argparse.Namespace) -> None:
@@ -64,14 +91,7 @@ def _measure(options: argparse.Namespace) -> None:
     step = _times([Timed(workers[huge], "step", arm, huge) for arm, huge in STEPS], options)
     alone = _times([Timed(workers[True], "loss", arm, True) for arm in NAMES], options)
     result = {
-        "setting": {
-            "positions": POSITIONS,
-            "vocabulary": VOCABULARY,
-            "width": WIDTH,
-            "dtype": options.dtype,
-            "threads": options.threads,
-            "repeats": options.repeats,
-        },
+        "setting": _setting(options),
         "step_cpu_seconds": step,
         "loss_alone_cpu_seconds": alone,
         "step_peak_mib": peaks,
@@ -86,6 +106,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--losses", action="store_true", help="time every loss beside fkl")
     parser.add_argument("--memory-of", choices=REMEMBERED, help=argparse.SUPPRESS)
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     return parser.parse_args()

@@ -9,6 +9,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from stage2_student.distillation import distillation_loss
+from stage2_student.losses import LOSSES
 from stage2_student.objective import make_objective
 from stage2_student.targets import Targets
 
@@ -21,6 +22,16 @@ OBJECTIVES = {
     "fkl bucket": make_objective("fkl", tail="bucket"),
     "0.9 fkl(T=2) + 0.1 ce": make_objective("fkl", 2.0, 0.1),
 }
+EVERY_LOSS = {
+    **{name: make_objective(name) for name in LOSSES},
+    **{
+        f"{name}, tail sample": make_objective(name, tail="sample")
+        for name, loss in LOSSES.items()
+        if loss.tail == "bucket"
+    },
+    "ce, smoothed": make_objective("ce(smoothing=0.1)"),
+}
+"""Each with the tail that serves it best, and those of another one through the sample too."""
 NAMES = [
     "transformers ce",
     "torch linear ce",
@@ -73,8 +84,8 @@ def _head_loss(arm: str) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
     """(hidden [POSITIONS, D], weight [V, D]) → mean loss, for every arm but transformers' own."""
     name, _, kept = arm.partition(" k=")
     targets = _targets(int(kept or 64))
-    if name in OBJECTIVES:
-        objective = OBJECTIVES[name]
+    objective = {**OBJECTIVES, **EVERY_LOSS}.get(name)
+    if objective is not None:
         return lambda h, w: distillation_loss(h, w, targets, objective).total / POSITIONS
     if name == "torch linear ce":
         return lambda h, w: torch.nn.functional.linear_cross_entropy(h, w, targets.labels_N)
@@ -116,7 +127,7 @@ def loss_arms(options: argparse.Namespace) -> dict[str, Arm]:
 
         return run
 
-    return {name: arm(name) for name in NAMES}
+    return {name: arm(name) for name in (*NAMES, *EVERY_LOSS)}
 
 
 def step_arms(names: list[str], options: argparse.Namespace) -> dict[str, Arm]:
