@@ -3,6 +3,7 @@
     import potstill
 
     potstill.dump(teacher="org/model", corpus="texts.jsonl", out="dump")
+    potstill.augment(teacher="org/model", corpus="seeds.jsonl", out="prompts.jsonl.zst")
     potstill.verify("dump")
     potstill.train(dump=["dump"], student="org/small", out="student", steps=1000)
     potstill.evaluate(student="student", dump=["dump"])
@@ -23,11 +24,12 @@ if TYPE_CHECKING:
     from pipeline.dump_rows import OpenedDump
     from pipeline.report import ReportSummary
     from schemas.verify import Verification
+    from stage1_teacher.augment import AugmentSummary
     from stage1_teacher.run import DumpSummary
     from stage2_student.evaluate import Evaluation
     from stage2_student.run import TrainSummary
 
-__all__ = ["dump", "evaluate", "open_dump", "report", "train", "verify"]
+__all__ = ["augment", "dump", "evaluate", "open_dump", "report", "train", "verify"]
 
 
 def dump(*, on_progress: Report = ignore, **settings: Any) -> "DumpSummary":
@@ -37,6 +39,15 @@ def dump(*, on_progress: Report = ignore, **settings: Any) -> "DumpSummary":
     from stage1_teacher.settings import DumpSettings
 
     return run(from_keywords(DumpSettings, settings, "dump"), on_progress)
+
+
+def augment(*, on_progress: Report = ignore, **settings: Any) -> "AugmentSummary":
+    """New prompts after seeds: `potstill augment`; the settings are those of AugmentSettings."""
+    from pipeline.configuration import from_keywords
+    from stage1_teacher.augment import augment as run
+    from stage1_teacher.augment_settings import AugmentSettings
+
+    return run(from_keywords(AugmentSettings, settings, "augment"), on_progress)
 
 
 def train(*, on_progress: Report = ignore, **settings: Any) -> "TrainSummary":

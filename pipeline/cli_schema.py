@@ -10,6 +10,7 @@ from pipeline.command import Call, Spec
 
 MODELS = {
     "dump": ("stage1_teacher.settings", "DumpSettings"),
+    "augment": ("stage1_teacher.augment_settings", "AugmentSettings"),
     "train": ("stage2_student.settings", "TrainSettings"),
     "evaluate": ("stage2_student.evaluate_settings", "EvaluateSettings"),
     "manifest": ("schemas.manifest", "Manifest"),
@@ -21,9 +22,9 @@ class SchemaSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
-    of: Literal["dump", "train", "evaluate", "manifest"] = Field(
-        description="dump, train or evaluate: the settings of that command, as YAML has them; "
-        "manifest: a dump's manifest.json."
+    of: Literal["dump", "augment", "train", "evaluate", "manifest"] = Field(
+        description="dump, augment, train or evaluate: the settings of that command, as YAML has "
+        "them; manifest: a dump's manifest.json."
     )
 
 

@@ -3,6 +3,7 @@
 COMMANDS = {
     "quickstart": "The first ten minutes: a real teacher, dumped, distilled, reported on.",
     "dump": "Stage one: run the teacher once and write what it knows.",
+    "augment": "New prompts for stage one, written by the teacher after seeds.",
     "train": "Stage two: train a student from a dump, the teacher gone.",
     "verify": "Prove a dump whole and aligned.",
     "inspect": "Show what is inside a dump, or one sample token by token.",
@@ -18,5 +19,5 @@ COMMANDS = {
 PANELS = {
     "Two stages and what is between them": ("quickstart", "dump", "verify", "inspect", "train"),
     "How good is the student?": ("evaluate", "report"),
-    "Around it": ("export-gguf", "examples", "schema", "doctor"),
+    "Around it": ("augment", "export-gguf", "examples", "schema", "doctor"),
 }

@@ -39,9 +39,9 @@ flag; in YAML also as lists. An unknown flag, key or variable is refused, the ne
 | 130 | interrupted; what was finished is kept |
 | other | a bug of potstill: please report it |
 
-With `--json` stdout carries JSON and nothing else: one object, or, for `dump`, `train` and
-`quickstart`, lines whose `event` is `launch`, `status`, and `done` or `error`; the last line is the
-summary. Progress and logs go to stderr. `NO_COLOR=1` turns colours off. Shell completion:
+With `--json` stdout carries JSON and nothing else: one object, or, for `dump`, `augment`, `train`
+and `quickstart`, lines whose `event` is `launch`, `status`, and `done` or `error`; the last line is
+the summary. Progress and logs go to stderr. `NO_COLOR=1` turns colours off. Shell completion:
 `eval "$(_POTSTILL_COMPLETE=bash_source potstill)"` (or `zsh_source`, `fish_source`).
 """
 
