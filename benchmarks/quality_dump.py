@@ -14,7 +14,8 @@ from schemas.manifest import Capture, Corpus, Limits, Settings, Teacher, Tokeniz
 from stage1_teacher.commit import open_work
 from stage1_teacher.engine import ENGINES, EngineSettings
 from stage1_teacher.samples import Sample, Segment
-from stage1_teacher.shard_writer import Recipe, write_unit
+from stage1_teacher.responses import Tally
+from stage1_teacher.shard_writer import CapturedRows, Recipe, write_unit
 from stage2_student.distillation import distillation_loss
 from stage2_student.objective import Objective
 from stage2_student.stream import StreamSettings, open_stream
@@ -31,14 +32,16 @@ def dump_windows(folder: Path, teacher: Path, windows: np.ndarray, vocabulary: i
         codec=CODECS[settings.codec],
         columns=shard_columns(capture.temperatures),
         seed=0,
-        hidden_size=0,
+        hidden=None,
         batch_tokens=2048,
     )
     work = open_work(folder, settings, [(0, len(windows))], created_by="benchmarks/quality.py")
     samples = [_sample(index, window) for index, window in enumerate(windows)]
     for unit in work.units():
         with work.attempt(unit) as attempt:
-            sums = write_unit(attempt, samples, engine, recipe, lambda _: None)
+            source = CapturedRows(engine=engine, recipe=recipe)
+            rows = source.rows(samples, Tally(), lambda _: None)
+            sums = write_unit(attempt, rows, recipe)
             attempt.commit(sums.counts(skipped=0, truncated=0))
     work.finalise()
     return open_dump(folder)

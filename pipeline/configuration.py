@@ -154,6 +154,8 @@ def _listed(value: Any, kind: Kind) -> Any:
     if not kind.many or value is None:
         return value
     items = value if isinstance(value, list | tuple) else [value]
+    if kind.verbatim:
+        return list(items)
     words: list[Any] = []
     for item in items:
         words += _words(item) if isinstance(item, str) else [item]

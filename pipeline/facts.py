@@ -6,6 +6,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.plain_text import visible
+from schemas.manifest import GenerationCounts
 
 
 def facts(rows: dict[str, str]) -> Table:
@@ -14,6 +15,17 @@ def facts(rows: dict[str, str]) -> Table:
     for name, value in rows.items():
         table.add_row(Text(name, style="bold"), Text(visible(value)))
     return table
+
+
+def responses_text(counts: GenerationCounts) -> str:
+    """What became of a dump's responses, what was dropped by kind."""
+    words = [
+        f"{counts.generated:,} written, {counts.kept:,} kept",
+        f"{counts.accepted:,} accepted ({counts.acceptance:.0%})",
+    ]
+    others = ("rejected", "unverifiable", "unparsed", "truncated", "duplicates")
+    words += [f"{getattr(counts, name):,} {name}" for name in others if getattr(counts, name)]
+    return ", ".join(words)
 
 
 def alignment_text(alignment: dict[str, Any]) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from schemas.columns import COLUMNS
 from schemas.dump_folder import DumpFolder
 from schemas.errors import DamagedError, InputError
 from schemas.value_ranges import check_values
@@ -15,6 +16,7 @@ from stage1_teacher.card import figures, hidden_sentence, policy_sentence
 
 ALTERNATIVES = 5
 _SHOWN_IDS = 3
+_TEXTS = [c.name for c in COLUMNS if c.optional and not pa.types.is_list(c.type)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,17 +55,19 @@ class Token:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SampleView:
-    """One sample, readable."""
+    """One sample, readable; `texts` are its optional columns, such as `answer` and `verdict`."""
 
     id: str
     source: str
     shard: str
     tokens: tuple[Token, ...]
+    texts: dict[str, str | bool | None]
 
 
 def summary(dump: DumpFolder) -> dict[str, Any]:
     """A dump's facts and figures as plain values; of the shards only some ids are read."""
-    manifest = dump.manifest
+    manifest, found = dump.manifest, figures(list(dump.shards))
+    counts = found.generation
     return {
         "url": dump.url,
         "identity": manifest.identity,
@@ -77,9 +81,11 @@ def summary(dump: DumpFolder) -> dict[str, Any]:
         "policy": policy_sentence(manifest.capture),
         "hidden": hidden_sentence(manifest.capture),
         "limits": manifest.limits.model_dump(),
+        "generation": manifest.generation.model_dump() if manifest.generation else None,
+        "responses": counts.model_dump() if counts else None,
         "codec": manifest.codec,
         "shards": len(manifest.shards),
-        **asdict(figures(list(dump.shards))),
+        **{name: value for name, value in asdict(found).items() if name != "generation"},
         "alignment": manifest.alignment.model_dump(),
         "first_ids": first_ids(dump),
     }
@@ -87,10 +93,11 @@ def summary(dump: DumpFolder) -> dict[str, Any]:
 
 def first_ids(dump: DumpFolder) -> list[str]:
     """Ids of the first samples, to go on with."""
-    if not dump.shards:
+    filled = [shard for shard in dump.shards if shard.rows]
+    if not filled:
         return []
-    file = dump.shard_file(dump.shards[0])
-    with dump.reading(dump.shards[0].name):
+    file = dump.shard_file(filled[0])
+    with dump.reading(filled[0].name):
         ids: list[str] = file.read_row_group(0, columns=["id"])["id"].to_pylist()
     return ids[:_SHOWN_IDS]
 
@@ -112,9 +119,12 @@ def sample(dump: DumpFolder, wanted: str) -> SampleView:
                     table = file.read_row_group(group)
                     check_values(table, dump.manifest, shard.name)
                     return _view(table, ids.index(wanted), shard.name, text)
-    raise InputError(
-        f"{dump.url} has no sample {wanted!r}. Its ids look like {', '.join(first_ids(dump))}."
-    )
+    raise InputError(f"{dump.url} has no sample {wanted!r}. {_known_ids(dump)}")
+
+
+def _known_ids(dump: DumpFolder) -> str:
+    ids = first_ids(dump)
+    return f"Its ids look like {', '.join(ids)}." if ids else "It is empty."
 
 
 class TokenText:
@@ -149,7 +159,11 @@ class TokenText:
 def _view(table: pa.Table, index: int, shard: str, text: TokenText) -> SampleView:
     row = table.slice(index, 1).to_pylist()[0]
     return SampleView(
-        id=row["id"], source=row["source"], shard=shard, tokens=tuple(_tokens(row, text))
+        id=row["id"],
+        source=row["source"],
+        shard=shard,
+        tokens=tuple(_tokens(row, text)),
+        texts={column: row[column] for column in _TEXTS if column in row},
     )
 
 

@@ -1,13 +1,18 @@
 """A dump's summary and one of its samples as people see them on a terminal."""
 
+from collections.abc import Iterator
 from typing import Any
 
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.facts import alignment_text, facts
+from pipeline.facts import alignment_text, facts, responses_text
 from pipeline.inspection import SampleView, Token
 from pipeline.plain_text import visible
+from schemas.manifest import GenerationCounts
+
+_VERDICTS: dict[object, str] = {True: "accepted", False: "rejected", None: "not known"}
 
 
 def summary_view(found: dict[str, Any]) -> Table:
@@ -38,6 +43,9 @@ def summary_view(found: dict[str, Any]) -> Table:
         "alignment": alignment_text(found["alignment"]),
         "written by": found["created_by"],
     }
+    if found["generation"]:
+        rows["written by the teacher"] = generation_text(found["generation"])
+        rows["responses"] = responses_text(GenerationCounts(**found["responses"]))
     if found["hidden"]:
         per_token = found["hidden_bytes_per_token"]
         rows["hidden states"] = f"{found['hidden']}; {per_token:.1f} bytes/token more"
@@ -46,8 +54,34 @@ def summary_view(found: dict[str, Any]) -> Table:
     return facts(rows)
 
 
-def sample_view(view: SampleView) -> Table:
-    """What `potstill inspect DUMP --id ID` shows: a line per token."""
+def generation_text(plan: dict[str, Any]) -> str:
+    """How responses were written, in a line."""
+    words = [f"{plan['samples']} per prompt", f"temperature {plan['temperature']:g}"]
+    if plan["temperature"] and plan["top_p"] < 1:
+        words.append(f"top-p {plan['top_p']:g}")
+    words.append(f"at most {plan['max_tokens']:,} tokens")
+    words += [f"{word} {plan[word]}" for word in ("template", "parser", "verifier") if plan[word]]
+    return ", ".join(words)
+
+
+def sample_view(view: SampleView) -> Group:
+    """What `potstill inspect DUMP --id ID` shows: its texts, then a line per token."""
+    return Group(*_texts(view), _tokens(view))
+
+
+def _texts(view: SampleView) -> Iterator[RenderableType]:
+    """What is known of a response besides its tokens, which follow."""
+    shown = {
+        name: _VERDICTS[value] if name == "verdict" else str(value)
+        for name, value in view.texts.items()
+        if name != "response" and value != ""
+    }
+    if shown:
+        yield facts(shown)
+        yield Text()
+
+
+def _tokens(view: SampleView) -> Table:
     table = Table(
         *("", "token", "segment", "p", "tail", "what the teacher expected here"),
         title=Text(f"{visible(view.id)} · {visible(view.source)} · {visible(view.shard)}"),

@@ -5,7 +5,7 @@ option, the YAML key, the environment variable, the page docs/commands.md and th
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -26,22 +26,27 @@ class Kind:
         item: the Python type of one value.
         many: whether it is a list: commas between values, and the option may be repeated.
         choices: the only values allowed, if there are such.
+        verbatim: whether commas and blanks are part of a value; then a list is only made by
+            repeating the option.
     """
 
     item: type
     many: bool = False
     choices: tuple[str, ...] = ()
+    verbatim: bool = False
 
     @property
     def metavar(self) -> str:
         """What stands for a value in help texts."""
         word = "|".join(self.choices) or _METAVARS.get(self.item, "TEXT")
-        return f"{word},…" if self.many else word
+        return f"{word},…" if self.many and not self.verbatim else word
 
 
 def kind_of(field: FieldInfo) -> Kind:
     """The kind of a field from its annotation; `X | None` counts as X."""
-    return _kind(field.annotation)
+    extra = field.json_schema_extra
+    verbatim = isinstance(extra, dict) and bool(extra.get("verbatim"))
+    return replace(_kind(field.annotation), verbatim=verbatim)
 
 
 def _kind(annotation: Any) -> Kind:

@@ -34,6 +34,8 @@ def _parts(samples: Sequence[PreviewSample]) -> Iterator[RenderableType]:
 def _facts(sample: PreviewSample) -> str:
     facts = [visible(sample.id), visible(sample.where), visible(sample.source)]
     facts.append(f"{sample.tokens:,} tokens, {sample.positions:,} captured, BOS {sample.bos}")
+    if sample.to_write:
+        facts.append(f"then the teacher writes up to {sample.to_write:,} tokens")
     if sample.windows > 1:
         facts.append(f"window {sample.window + 1} of {sample.windows}")
     if sample.cut:

@@ -108,15 +108,23 @@ COLUMNS: tuple[Column, ...] = (
             ("prompt", "the prompt's text"),
             ("response", "the response's text"),
             ("rationale", "the reasoning inside the response"),
-            ("answer", "the answer inside the response"),
+            ("answer", "the answer inside the response, as it was compared"),
+            ("gold", "what the answer was compared with"),
         )
     ),
     Column(
         name="verdict",
         type=pa.bool_(),
         unit="—",
-        meaning="whether the answer agreed with the gold answer",
+        meaning="whether the answer agreed with the gold answer; null when that is not known",
         optional=True,
+    ),
+    *(
+        Column(name=name, type=pa.string(), unit="—", meaning=meaning, optional=True)
+        for name, meaning in (
+            ("finish_reason", "`stop`: the teacher ended the response; `length`: it was cut"),
+            ("provenance", "where the prompt came from and what was compared, as JSON"),
+        )
     ),
 )
 

@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from schemas.alignment import AlignmentTest
 from schemas.errors import DamagedError
-from schemas.manifest import Statistics
+from schemas.manifest import GenerationCounts, Statistics
 from schemas.row_group import RowGroup
 
 
@@ -15,7 +15,8 @@ from schemas.row_group import RowGroup
 class ShardCounts:
     """What a worker counted in one shard.
 
-    `skipped` and `truncated` count corpus rows left out and cut; the rest is seen in the tables.
+    `skipped` and `truncated` count corpus rows left out and cut, `generation` responses; the rest
+    is seen in the tables.
     """
 
     rows: int
@@ -24,6 +25,7 @@ class ShardCounts:
     statistics: Statistics
     skipped: int = 0
     truncated: int = 0
+    generation: GenerationCounts | None = None
 
 
 @dataclass(slots=True)
@@ -72,7 +74,13 @@ class ShardSums:
             alignment=self.alignment.result(),
         )
 
-    def counts(self, *, skipped: int = 0, truncated: int = 0) -> ShardCounts:
+    def counts(
+        self,
+        *,
+        skipped: int = 0,
+        truncated: int = 0,
+        generation: GenerationCounts | None = None,
+    ) -> ShardCounts:
         """The sums so far, and what the worker knows besides."""
         return ShardCounts(
             rows=self.rows,
@@ -81,4 +89,5 @@ class ShardSums:
             statistics=self.statistics(),
             skipped=skipped,
             truncated=truncated,
+            generation=generation,
         )

@@ -3,7 +3,7 @@
 The settings and what each is worth are measured in FORMAT.md section "Parquet settings".
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, BinaryIO
 
@@ -33,16 +33,19 @@ def write_shard(
         columns: the dump's columns in file order.
         footer: what the footer repeats, stored as JSON under FOOTER_KEY.
     """
-    with open_shard(sink, columns, footer) as write:
+    with open_shard(sink, columns, lambda: footer) as write:
         for table in tables:
             write(table)
 
 
 @contextmanager
 def open_shard(
-    sink: BinaryIO, columns: list[Column], footer: dict[str, Any]
+    sink: BinaryIO, columns: list[Column], footer: Callable[[], Mapping[str, Any]]
 ) -> Iterator[Callable[[pa.Table], None]]:
-    """The same, a table at a time: gives the function that writes one row group."""
+    """The same, a table at a time: gives the function that writes one row group.
+
+    `footer` is asked at the end, for how many rows there are may not be known before.
+    """
     schema = arrow_schema(columns)
     with pq.ParquetWriter(
         sink,
@@ -60,7 +63,7 @@ def open_shard(
         use_content_defined_chunking=_CHUNKING,
     ) as writer:
         yield lambda table: writer.write_table(table, row_group_size=max(1, table.num_rows))
-        writer.add_key_value_metadata({FOOTER_KEY: canonical(footer).decode()})
+        writer.add_key_value_metadata({FOOTER_KEY: canonical(footer()).decode()})
 
 
 def _encodings(schema: pa.Schema) -> dict[str, str]:
@@ -72,7 +75,7 @@ def _encodings(schema: pa.Schema) -> dict[str, str]:
 
 
 def _splittable(kind: pa.DataType) -> bool:
-    """Bytes of fixed width are not: duckdb and polars refuse to read them split."""
+    """Bytes of fixed width are not: duckdb and polars refuse them split, and they compress worse."""
     return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from schemas.errors import FormatError
-from schemas.manifest import Capture, Settings, Shard
+from schemas.manifest import Capture, GenerationCounts, Settings, Shard
 
 TAGS = ["knowledge-distillation", "logits", "potstill"]
 _SIZES = (
@@ -40,6 +40,7 @@ class Figures:
     perplexity: float
     skipped: int
     truncated: int
+    generation: GenerationCounts | None
 
 
 def figures(shards: list[Shard]) -> Figures:
@@ -65,7 +66,17 @@ def figures(shards: list[Shard]) -> Figures:
         perplexity=float(np.exp(mean("negative_logprob"))),
         skipped=sum(shard.skipped for shard in shards),
         truncated=sum(shard.truncated for shard in shards),
+        generation=_generation(shards),
     )
+
+
+def _generation(shards: list[Shard]) -> GenerationCounts | None:
+    """What became of all responses; None where the teacher wrote none."""
+    found = [shard.generation for shard in shards if shard.generation is not None]
+    if not found:
+        return None
+    names = GenerationCounts.model_fields
+    return GenerationCounts(**{name: sum(getattr(c, name) for c in found) for name in names})
 
 
 def dataset_card(settings: Settings, shards: list[Shard], created_by: str) -> str:
@@ -91,7 +102,8 @@ def dataset_card(settings: Settings, shards: list[Shard], created_by: str) -> st
 
 
 def _title(settings: Settings) -> str:
-    return f"{settings.corpus.name} as {settings.teacher.name} saw it"
+    did = "answered" if settings.generation else "saw"
+    return f"{settings.corpus.name} as {settings.teacher.name} {did} it"
 
 
 def _front_matter(settings: Settings, found: Figures) -> dict[str, Any]:

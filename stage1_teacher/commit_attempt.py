@@ -137,6 +137,7 @@ class Attempt:
             hidden_sha256=hidden.sha256 if hidden else None,
             skipped=counts.skipped,
             truncated=counts.truncated,
+            generation=counts.generation,
             statistics=counts.statistics,
         )
 

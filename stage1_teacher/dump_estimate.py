@@ -23,6 +23,8 @@ class DumpEstimate:
         sequences: sequences that the teacher will see.
         tokens: tokens that it will see.
         positions: captured positions.
+        most: whether the figures are the most that may come, as the teacher writes and some of its
+            responses are dropped.
         truncated: rows that will be cut.
         bytes: of data/ and hidden/.
         bytes_per_token: the same per token.
@@ -34,6 +36,7 @@ class DumpEstimate:
     sequences: int
     tokens: int
     positions: int
+    most: bool
     truncated: int
     bytes: int
     bytes_per_token: float
@@ -55,16 +58,16 @@ def estimate(prepared: Prepared) -> DumpEstimate:
     sampled = list(_spread(prepared.rows(), rows))
     found = prepared.render(sampled)
     share = rows / len(sampled)
-    tokens = round(share * sum(len(sample.input_ids) for sample in found.samples))
-    positions = round(share * _positions(found))
+    sequences, tokens, positions = (round(share * count) for count in _counts(prepared, found))
     capture = prepared.settings.capture
     size = expected_bytes(tokens, positions, capture)
     return DumpEstimate(
         rows=rows,
         sampled_rows=len(sampled),
-        sequences=round(share * len(found.samples)),
+        sequences=sequences,
         tokens=tokens,
         positions=positions,
+        most=prepared.writing is not None,
         truncated=round(share * found.truncated),
         bytes=size,
         bytes_per_token=size / max(1, tokens),
@@ -76,5 +79,12 @@ def _spread(rows: Iterator[CorpusRow], count: int) -> Iterator[CorpusRow]:
     return islice(rows, 0, None, max(1, -(-count // _SAMPLED_ROWS)))
 
 
-def _positions(found: Rendered) -> int:
-    return sum(end - start for sample in found.samples for start, end in sample.captured)
+def _counts(prepared: Prepared, found: Rendered) -> tuple[int, int, int]:
+    """Sequences, tokens and captured positions; of responses to be written, the most possible."""
+    writing, samples = prepared.writing, found.samples
+    seen = sum(len(sample.input_ids) for sample in samples)
+    if writing is None:
+        captured = sum(end - start for sample in samples for start, end in sample.captured)
+        return len(samples), seen, captured
+    several, written = writing.plan.samples, sum(map(writing.budget, samples))
+    return several * len(samples), several * (seen + written), several * written

@@ -50,11 +50,11 @@ class Meter:
         if time.monotonic() - self._told > _SECONDS_BETWEEN:
             self._tell()
 
-    def commit(self, done: int, size: int) -> None:
-        """A unit is committed: `done` rows of the corpus are now, and its shards weigh `size`."""
+    def commit(self, done: int, size: int, tokens: int) -> None:
+        """A unit is committed: `done` rows of the corpus are now; its shard's size and tokens."""
         self.done = done
         self.bytes += size
-        self.shard_tokens += self._unit_seen
+        self.shard_tokens += tokens
         self._unit_rows = 0
         self._tell()
 

@@ -15,7 +15,8 @@ _BYTES_PER_POSITION = 6.5
 _BYTES_PER_ENTRY = 1.92
 _BYTES_PER_CHOSEN_ENTRY = 2.15
 _BYTES_PER_DRAW = 2.9
-_BYTES_OF_MAX_LOGIT = 3.0
+_BYTES_OF_COLUMN = {"max_logit": 3.0, "response": 2.0, "rationale": 2.0}
+"""Per position; the other optional columns weigh little."""
 _BYTES_PER_ELEMENT = {"int8": 0.87, "bf16": 1.4}
 _BYTES_PER_STATE = 3.0
 
@@ -33,7 +34,7 @@ def expected_bytes(tokens: int, positions: int, capture: Capture) -> int:
     entry = _BYTES_PER_ENTRY if capture.min_prob is None else _BYTES_PER_CHOSEN_ENTRY
     per_position = _BYTES_PER_POSITION + entry * kept
     per_position += _BYTES_PER_DRAW * capture.tail_samples * outside
-    per_position += _BYTES_OF_MAX_LOGIT * len(capture.optional_columns)
+    per_position += sum(_BYTES_OF_COLUMN.get(name, 0.0) for name in capture.optional_columns)
     return round(tokens * (_BYTES_PER_TOKEN + _hidden(capture)) + positions * per_position)
 
 

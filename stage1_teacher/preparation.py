@@ -6,26 +6,29 @@ tokenizer, one pass over the corpus, and last the hash of the teacher's weights.
 
 import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 
 from schemas.errors import ConfigError
 from schemas.manifest import Corpus as CorpusInfo
-from schemas.manifest import Limits, Settings
+from schemas.manifest import Limits, Setting, Settings
 from schemas.plan import RowRange
 from schemas.progress import Progress, Report
 from stage1_teacher.commit_plan import check_place
 from stage1_teacher.corpus import Corpus, count_corpus, open_corpus
 from stage1_teacher.corpus_rows import Columns, CorpusRow
 from stage1_teacher.engine import ENGINES, Engine, EngineSettings
+from stage1_teacher.generated_rows import Writing
 from stage1_teacher.hidden_policy import check_layers, check_projection, with_widths
 from stage1_teacher.preview_shard import Decoder
-from stage1_teacher.prompts import Renderer
+from stage1_teacher.prompt_rows import PromptRenderer
+from stage1_teacher.prompts import Renderer, RowSamples
 from stage1_teacher.samples import Sample
 from stage1_teacher.settings import DumpSettings
 from stage1_teacher.teacher import TeacherFacts, teacher_facts
 from stage1_teacher.tokenizer import TeacherTokenizer, load_tokenizer
 from stage1_teacher.units import unit_ranges
+from stage1_teacher.vllm_options import knobs
 
 _TRIED_ROWS = 32
 """Rows rendered before anything is written: what is wrong with all of them shows here."""
@@ -33,7 +36,10 @@ _TRIED_ROWS = 32
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rendered:
-    """Rows as the teacher will see them; `skipped` and `truncated` count rows."""
+    """Rows as the teacher will see them; `skipped` and `truncated` count rows.
+
+    Where the teacher writes itself, samples are prompts: nothing of them is captured.
+    """
 
     samples: list[Sample]
     skipped: int
@@ -53,6 +59,8 @@ class Prepared:
         batch_tokens: token budget of one forward pass.
         tokenizer_files: what stands in tokenizer/, by name.
         decoder: the tokenizer, for the readable preview.
+        writing: how responses are written, where the teacher does that.
+        engine_options: settings of the engine that decide no numbers, for the plan to record.
     """
 
     settings: Settings
@@ -63,6 +71,8 @@ class Prepared:
     batch_tokens: int
     tokenizer_files: Mapping[str, bytes]
     decoder: Decoder
+    writing: Writing | None = None
+    engine_options: Mapping[str, Setting] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,12 +84,14 @@ class Source:
         tokenizer: the teacher's.
         corpus: found, its rows unread.
         limits: how rows become sequences.
+        writing: how responses are written, where the teacher does that.
     """
 
     facts: TeacherFacts
     tokenizer: TeacherTokenizer
     corpus: Corpus
     limits: Limits
+    writing: Writing | None = None
 
 
 def open_source(settings: DumpSettings) -> Source:
@@ -98,7 +110,13 @@ def open_source(settings: DumpSettings) -> Source:
         trust_remote_code=settings.trust_remote_code,
         chat_template=settings.chat_template,
     )
-    return Source(facts=facts, tokenizer=tokenizer, corpus=corpus, limits=limits)
+    return Source(
+        facts=facts,
+        tokenizer=tokenizer,
+        corpus=corpus,
+        limits=limits,
+        writing=_writing(settings, tokenizer, limits),
+    )
 
 
 def prepare(settings: DumpSettings, report: Report) -> Prepared:
@@ -108,9 +126,12 @@ def prepare(settings: DumpSettings, report: Report) -> Prepared:
         InputError: teacher, corpus, an option or the dump's place is wrong.
         ConflictError: the dump at `out` has other settings.
     """
-    engine = _engine(settings)
+    _check_engine(settings.engine)
     check_place(settings.out)
     source = open_source(settings)
+    if source.writing is not None:
+        source.writing.check()
+    engine = _engine(settings, source.limits)
     render = row_renderer(settings, source)
     plan = _plan_settings(settings, source, engine, report)
     check_place(settings.out, plan)
@@ -121,10 +142,24 @@ def prepare(settings: DumpSettings, report: Report) -> Prepared:
         rows=source.corpus.rows,
         render=render,
         engine=engine,
+        engine_options=knobs(settings.vllm_options()),
         batch_tokens=settings.batch_tokens,
         tokenizer_files=source.tokenizer.files(),
         decoder=source.tokenizer,
+        writing=source.writing,
     )
+
+
+def one_row_renderer(settings: DumpSettings, source: Source) -> Callable[[CorpusRow], RowSamples]:
+    """The function that makes samples, or a prompt, of one row.
+
+    Raises:
+        InputError: a system prompt that cannot be read, or for a teacher without a chat template.
+    """
+    system = settings.system_message()
+    if source.writing is None:
+        return Renderer(source.tokenizer, source.limits, system).render
+    return PromptRenderer(source.tokenizer, source.limits, system, settings.template).render
 
 
 def row_renderer(
@@ -133,12 +168,12 @@ def row_renderer(
     """The function that makes samples of consecutive rows.
 
     Raises:
-        ConfigError: a system prompt for a teacher without a chat template.
+        InputError: as above.
     """
-    one = Renderer(source.tokenizer, source.limits, settings.system_prompt)
+    one = one_row_renderer(settings, source)
 
     def render(rows: Sequence[CorpusRow]) -> Rendered:
-        found = [one.render(row) for row in rows]
+        found = [one(row) for row in rows]
         return Rendered(
             samples=[sample for row in found for sample in row.samples],
             skipped=sum(bool(row.skipped) for row in found),
@@ -165,20 +200,33 @@ def _plan_settings(
             rows=count.rows,
             license=settings.corpus_license or "unknown",
             columns=source.corpus.columns.given,
-            prompt_template=settings.system_prompt,
+            prompt_template=settings.system_message(),
         ),
         capture=with_widths(
-            settings.capture(), source.facts.hidden_size, settings.hidden_projection
+            engine.supported(settings.capture()),
+            source.facts.hidden_size,
+            settings.hidden_projection,
         ),
         limits=source.limits,
+        generation=source.writing.plan if source.writing else None,
     )
 
 
-def _engine(settings: DumpSettings) -> Engine:
-    if settings.engine not in ENGINES:
-        close = difflib.get_close_matches(settings.engine, ENGINES, n=1)
+def _writing(settings: DumpSettings, tokenizer: TeacherTokenizer, limits: Limits) -> Writing | None:
+    plan = settings.generation(limits.max_length, limits.seed)
+    if plan is None:
+        return None
+    return Writing(plan=plan, tokenizer=tokenizer, max_length=limits.max_length)
+
+
+def _check_engine(name: str) -> None:
+    if name not in ENGINES:
+        close = difflib.get_close_matches(name, ENGINES, n=1)
         advice = f"Did you mean {close[0]}?" if close else f"Give one of {', '.join(ENGINES)}."
-        raise ConfigError(f"no engine {settings.engine!r}. {advice}")
+        raise ConfigError(f"no engine {name!r}. {advice}")
+
+
+def _engine(settings: DumpSettings, limits: Limits) -> Engine:
     return ENGINES[settings.engine](
         EngineSettings(
             model=settings.teacher,
@@ -186,7 +234,11 @@ def _engine(settings: DumpSettings) -> Engine:
             dtype=settings.dtype,
             device=settings.device,
             batch_tokens=settings.batch_tokens,
+            max_length=limits.max_length,
+            hidden_layers=tuple(settings.hidden_layers),
             trust_remote_code=settings.trust_remote_code,
+            mode=settings.engine_mode or "auto",
+            options=settings.vllm_options(),
         )
     )
 
@@ -199,6 +251,8 @@ def _corpus(settings: DumpSettings) -> Corpus:
         messages=settings.messages_column,
         id=settings.id_column,
         source=settings.source_column,
+        gold=(settings.gold_column or "gold") if settings.verifier else None,
+        prompts_only=settings.generate,
     )
     return open_corpus(
         settings.corpus,

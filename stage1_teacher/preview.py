@@ -1,14 +1,14 @@
 """What `potstill dump --preview` shows: rows as the teacher will see them, no engine started."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import groupby, islice
 
 import numpy as np
 
 from stage1_teacher.corpus_rows import CorpusRow
-from stage1_teacher.preparation import open_source
-from stage1_teacher.prompts import Renderer
+from stage1_teacher.preparation import Source, one_row_renderer, open_source
+from stage1_teacher.prompts import RowSamples
 from stage1_teacher.samples import Sample
 from stage1_teacher.settings import DumpSettings
 from stage1_teacher.tokenizer import TeacherTokenizer
@@ -46,6 +46,7 @@ class PreviewSample:
         window: which window of its row this is, from 0.
         windows: how many the row gives.
         cut: whether tokens of the row were left out.
+        to_write: the most tokens that the teacher may write behind it.
         skipped: why the row gives no sequence, or empty.
     """
 
@@ -59,6 +60,7 @@ class PreviewSample:
     window: int
     windows: int
     cut: bool
+    to_write: int
     skipped: str
 
 
@@ -69,13 +71,15 @@ def preview(settings: DumpSettings, rows: int) -> list[PreviewSample]:
         PotstillError: what a dump would refuse in these rows, the teacher's weights left aside.
     """
     source = open_source(settings)
-    renderer = Renderer(source.tokenizer, source.limits, settings.system_prompt)
+    render = one_row_renderer(settings, source)
     found = islice(source.corpus.rows(), rows)
-    return [sample for row in found for sample in _row(row, renderer, source.tokenizer)]
+    return [sample for row in found for sample in _row(row, render, source)]
 
 
-def _row(row: CorpusRow, renderer: Renderer, tokenizer: TeacherTokenizer) -> list[PreviewSample]:
-    rendered = renderer.render(row)
+def _row(
+    row: CorpusRow, render: Callable[[CorpusRow], RowSamples], source: Source
+) -> list[PreviewSample]:
+    rendered, tokenizer, writing = render(row), source.tokenizer, source.writing
     return [
         PreviewSample(
             id=sample.id if sample else row.id,
@@ -88,6 +92,7 @@ def _row(row: CorpusRow, renderer: Renderer, tokenizer: TeacherTokenizer) -> lis
             window=number,
             windows=len(rendered.samples),
             cut=rendered.cut,
+            to_write=writing.budget(sample) if writing and sample else 0,
             skipped=rendered.skipped,
         )
         for number, sample in enumerate(rendered.samples or (None,))

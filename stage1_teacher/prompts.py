@@ -55,14 +55,9 @@ class Renderer:
     def __init__(
         self, tokenizer: TeacherTokenizer, limits: Limits, system_prompt: str | None = None
     ) -> None:
-        if system_prompt is not None and tokenizer.chat_template is None:
-            raise ConfigError(
-                "system_prompt needs a chat template, and the teacher has none. "
-                "Leave it out, or give --chat-template FILE."
-            )
+        self._system = system_messages(tokenizer, system_prompt)
         self._tokenizer = tokenizer
         self._limits = limits
-        self._system = [{"role": "system", "content": system_prompt}] if system_prompt else []
         self._turns = ChatTurns(tokenizer, limits.capture_roles)
 
     def render(self, row: CorpusRow) -> RowSamples:
@@ -128,6 +123,20 @@ class Renderer:
         if not part.captured:
             return RowSamples(cut=is_cut, skipped=PROMPT_TOO_LONG)
         return RowSamples(samples=_samples(row, [part]), cut=is_cut)
+
+
+def system_messages(tokenizer: TeacherTokenizer, system_prompt: str | None) -> list[Message]:
+    """The system turn to put before a conversation that has none, or nothing.
+
+    Raises:
+        ConfigError: a system prompt for a teacher without a chat template.
+    """
+    if system_prompt is not None and tokenizer.chat_template is None:
+        raise ConfigError(
+            "system_prompt needs a chat template, and the teacher has none. "
+            "Leave it out, or give --chat-template FILE."
+        )
+    return [{"role": "system", "content": system_prompt}] if system_prompt else []
 
 
 def row_tokens(encoded: Encoded, spans: Sequence[TextSpan]) -> RowTokens:

@@ -38,7 +38,7 @@ class Sample:
         segments: half-open token spans covering the sequence, in order.
         captured: half-open, ordered, disjoint spans of positions that carry signals; position t
             predicts token t+1, so the last position of a sequence is never captured.
-        texts: values of the optional text columns, by column name.
+        texts: values of the optional text columns, by column name; an unknown verdict is None.
     """
 
     id: str
@@ -46,7 +46,7 @@ class Sample:
     input_ids: Ints
     segments: tuple[Segment, ...]
     captured: tuple[tuple[int, int], ...]
-    texts: Mapping[str, str | bool] = field(default_factory=dict)
+    texts: Mapping[str, str | bool | None] = field(default_factory=dict)
 
     @property
     def positions(self) -> Ints:

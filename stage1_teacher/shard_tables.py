@@ -87,7 +87,9 @@ def _tail_maker(group: _Group, index: int) -> Maker:
 
 
 def _texts(group: _Group, column: Column) -> pa.Array:
-    return pa.array([sample.texts.get(column.name) for sample in group.samples], column.type)
+    absent = None if column.name == "verdict" else ""
+    values = [sample.texts.get(column.name, absent) for sample in group.samples]
+    return pa.array(values, column.type)
 
 
 def _ids(group: _Group, parts: Sequence[Ragged]) -> pa.Array:

@@ -1,5 +1,8 @@
 """Runs the teacher over one unit and writes its shard, holding a chunk of samples at a time.
 
+Where the rows come from is the caller's affair: `CapturedRows` here are of texts that exist,
+`generated_rows.py` has those that the teacher writes.
+
 The engine sorts a chunk by length as it likes; rows are written in the corpus's order, so a shard
 does not depend on batching.
 """
@@ -7,6 +10,7 @@ does not depend on batching.
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 from schemas.codecs import Codec
 from schemas.columns import Column
@@ -17,6 +21,7 @@ from schemas.shards import ROWS_PER_GROUP, TOKENS_PER_GROUP, open_shard
 from stage1_teacher.commit import Attempt
 from stage1_teacher.engine import Engine
 from stage1_teacher.hidden_tables import HiddenRecipe, hidden_table
+from stage1_teacher.responses import Tally
 from stage1_teacher.samples import Sample, Signals
 from stage1_teacher.shard_tables import Row, shard_table
 
@@ -56,10 +61,20 @@ class Recipe:
         return max(self.batch_tokens, min(16 * self.batch_tokens, fitting))
 
 
-def write_unit(
-    attempt: Attempt, samples: Sequence[Sample], engine: Engine, recipe: Recipe, tick: Tick
-) -> ShardSums:
-    """Writes the shard of `samples` (and that of their hidden states) into `attempt`.
+class RowSource(Protocol):
+    """Where the rows of a unit come from: texts that exist, or responses that are written."""
+
+    def cost(self, sample: Sample) -> int:
+        """Tokens that the teacher will see because of a sample, or at most."""
+        ...
+
+    def rows(self, samples: Sequence[Sample], tally: Tally, tick: Tick) -> Iterator[Row]:
+        """Rows of a unit, in order; responses, where there are some, are counted in `tally`."""
+        ...
+
+
+def write_unit(attempt: Attempt, rows: Iterable[Row], recipe: Recipe) -> ShardSums:
+    """Writes the shard of `rows` (and that of their hidden states) into `attempt`.
 
     Returns:
         The sums over the shard, its alignment self-test passed.
@@ -68,22 +83,25 @@ def write_unit(
         DamagedError: the engine gave bad numbers, or its signals are not aligned with the ids.
     """
     sums = ShardSums()
-    footer = attempt.footer(len(samples), sum(len(s.input_ids) for s in samples))
+
+    def footer() -> dict[str, Any]:
+        return attempt.footer(sums.rows, sums.tokens)
+
     with ExitStack() as files:
         write = files.enter_context(open_shard(attempt.sink, recipe.columns, footer))
         write_hidden = _open_hidden(attempt, recipe, footer, files)
-        for rows in row_groups(_captured(samples, engine, recipe, tick)):
-            table = shard_table(rows, recipe.columns, recipe.capture, recipe.codec)
+        for group in row_groups(rows):
+            table = shard_table(group, recipe.columns, recipe.capture, recipe.codec)
             attempt.check(table)
             sums.add(table)
             write(table)
-            write_hidden(rows)
+            write_hidden(group)
     sums.check()
     return sums
 
 
 def _open_hidden(
-    attempt: Attempt, recipe: Recipe, footer: dict[str, object], files: ExitStack
+    attempt: Attempt, recipe: Recipe, footer: Callable[[], dict[str, Any]], files: ExitStack
 ) -> Callable[[Sequence[Row]], None]:
     hidden = recipe.hidden
     if hidden is None:
@@ -92,14 +110,45 @@ def _open_hidden(
     return lambda rows: write(hidden_table(rows, hidden))
 
 
-def chunks(samples: Sequence[Sample], tokens: int) -> Iterator[Sequence[Sample]]:
-    """Cuts samples, in order, into runs of at most `tokens` tokens but at least one sample."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CapturedRows:
+    """Samples with what the teacher knew of them."""
+
+    engine: Engine
+    recipe: Recipe
+
+    def cost(self, sample: Sample) -> int:
+        """Its length."""
+        return len(sample.input_ids)
+
+    def rows(self, samples: Sequence[Sample], tally: Tally, tick: Tick) -> Iterator[Row]:
+        """One row per sample, in order.
+
+        Raises:
+            DamagedError: the engine left one out, or some of its positions.
+        """
+        for chunk in chunks(samples, self.recipe.chunk_tokens, self.cost):
+            signals: list[Signals | None] = [None] * len(chunk)
+            capture, seed = self.recipe.capture, self.recipe.seed
+            for index, found in self.engine.capture(chunk, capture, seed):
+                signals[index] = found
+                tick(len(chunk[index].input_ids))
+            for index, sample in enumerate(chunk):
+                found, signals[index] = complete(sample, signals[index]), None
+                yield sample, found
+
+
+def chunks(
+    samples: Sequence[Sample], tokens: int, cost: Callable[[Sample], int]
+) -> Iterator[Sequence[Sample]]:
+    """Cuts samples, in order, into runs that cost `tokens` at most, but of one sample at least."""
     start, held = 0, 0
     for index, sample in enumerate(samples):
-        if index > start and held + len(sample.input_ids) > tokens:
+        length = cost(sample)
+        if index > start and held + length > tokens:
             yield samples[start:index]
             start, held = index, 0
-        held += len(sample.input_ids)
+        held += length
     if start < len(samples):
         yield samples[start:]
 
@@ -119,21 +168,12 @@ def row_groups(rows: Iterable[Row]) -> Iterator[list[Row]]:
         yield group
 
 
-def _captured(
-    samples: Sequence[Sample], engine: Engine, recipe: Recipe, tick: Tick
-) -> Iterator[Row]:
-    for chunk in chunks(samples, recipe.chunk_tokens):
-        signals: list[Signals | None] = [None] * len(chunk)
-        for index, found in engine.capture(chunk, recipe.capture, recipe.seed):
-            signals[index] = found
-            tick(len(chunk[index].input_ids))
-        for index, sample in enumerate(chunk):
-            found, signals[index] = _complete(sample, signals[index]), None
-            yield sample, found
+def complete(sample: Sample, signals: Signals | None) -> Signals:
+    """Checks that the engine answered, and for every captured position.
 
-
-def _complete(sample: Sample, signals: Signals | None) -> Signals:
-    """Checks that the engine answered, and for every captured position."""
+    Raises:
+        DamagedError: it did not.
+    """
     expected = sum(end - start for start, end in sample.captured)
     counts = () if signals is None else _counts(signals)
     if signals is None or counts != (expected,) * len(counts):

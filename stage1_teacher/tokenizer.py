@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
-from itertools import takewhile
+from itertools import accumulate, pairwise, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +100,27 @@ class TeacherTokenizer:
     def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = False) -> str:
         """Ids as text."""
         return str(self._backend.decode(list(ids), skip_special_tokens=skip_special_tokens))
+
+    def pieces(self, ids: Sequence[int]) -> list[str]:
+        """What each token adds to the text of those before it; together they are `decode(ids)`.
+
+        A character of several tokens is added by the last of them.
+        """
+        from tokenizers.decoders import DecodeStream
+
+        text = self.decode(ids)
+        try:
+            stream = DecodeStream(skip_special_tokens=False)
+            pieces = [stream.step(self._backend, id) or "" for id in ids]
+        except Exception:  # the stream gives up on bytes that never become a character
+            pieces = []
+        return pieces if "".join(pieces) == text else self._pieces_by_prefix(ids, text)
+
+    def _pieces_by_prefix(self, ids: Sequence[int], text: str) -> list[str]:
+        """The slow way, for text that is no valid UTF-8."""
+        ends = [_shared(self.decode(ids[:n]), text) for n in range(1, len(ids))]
+        ends = [*accumulate([0, *ends], max), len(text)]
+        return [text[start:end] for start, end in pairwise(ends)] if ids else []
 
     def token(self, id: int) -> str:
         """A token as its vocabulary spells it."""
@@ -229,6 +250,12 @@ def cleaned_config(config: bytes) -> bytes:
     if "auto_map" in content:
         kept["tokenizer_class"] = _OWN_CLASS
     return (json.dumps(kept, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
+
+
+def _shared(one: str, other: str) -> int:
+    """How many characters two texts begin with alike."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((n for n, (a, b) in pairs if a != b), min(len(one), len(other)))
 
 
 def _roles(messages: Sequence[Any]) -> str:

@@ -16,13 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import (
-    GenerationConfig,
-    LogitsProcessor,
-    LogitsProcessorList,
-    StoppingCriteria,
-    StoppingCriteriaList,
-)
+from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
 from stage1_teacher.completions import FinishReason, Prompt, Sampling
 from stage1_teacher.samples import Ints
@@ -101,8 +95,8 @@ def prove_left_padding(teacher: TeacherModel) -> None:
     check_left_padding(teacher.model, teacher.head, *states)
 
 
-class _Draws(LogitsProcessor):
-    """Draws each row's token itself and leaves nothing else to be taken."""
+class _Draws:
+    """A logits processor that draws each row's token itself and leaves nothing else to take."""
 
     def __init__(self, batch: Sequence[Prompt], sampling: Sampling, steps: int) -> None:
         self._sampling = sampling
@@ -122,8 +116,8 @@ class _Draws(LogitsProcessor):
         return only_BV.scatter_(1, drawn_B.unsqueeze(-1), 0)
 
 
-class _Endings(StoppingCriteria):
-    """Ends every row by its own budget, at an end token, or where a stop text is complete.
+class _Endings:
+    """Stopping criteria: a row's own budget, an end token, a stop text that is complete.
 
     Attributes:
         counts: generated tokens per row, once it has ended.

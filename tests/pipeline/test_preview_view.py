@@ -12,6 +12,7 @@ def sample(**given: object) -> PreviewSample:
     )
     fixed = {"id": "a", "where": "rows.jsonl, line 1", "source": "s", "spans": spans}
     counts = {"tokens": 9, "positions": 3, "bos": 1, "window": 0, "windows": 1, "cut": False}
+    counts["to_write"] = 0
     return PreviewSample(**{**fixed, **counts, "skipped": "", **given})  # type: ignore[arg-type]
 
 

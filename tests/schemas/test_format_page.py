@@ -12,7 +12,15 @@ import schemas
 from schemas import layout
 from schemas.codecs import CODECS
 from schemas.columns import COLUMNS
-from schemas.manifest import FORMAT_VERSION, Manifest, Settings, Shard, Statistics
+from schemas.manifest import (
+    FORMAT_VERSION,
+    Generation,
+    GenerationCounts,
+    Manifest,
+    Settings,
+    Shard,
+    Statistics,
+)
 from schemas.manifest_schema import manifest_schema
 
 FOLDER = Path(schemas.__file__).parent
@@ -74,7 +82,9 @@ def test_the_version_and_the_codecs_are_named() -> None:
         assert f"Codec {name}" in PAGE
 
 
-@pytest.mark.parametrize("model", [Manifest, Settings, Shard, Statistics])
+@pytest.mark.parametrize(
+    "model", [Manifest, Settings, Shard, Statistics, Generation, GenerationCounts]
+)
 def test_every_field_of_the_manifest_is_described(model: type) -> None:
     section = PAGE[PAGE.index("## 8.") : PAGE.index("## 9.")]
     missing = [name for name in model.model_fields if f"`{name}`" not in section]

@@ -52,6 +52,7 @@ def test_a_stranger_finds_the_same_hashes(manifest: Manifest) -> None:
         "corpus",
         "capture",
         "limits",
+        "generation",
         "codec",
     ]
     assert digest({name: value[name] for name in settings}) == value["plan"]

@@ -18,11 +18,15 @@ def of_lengths(*lengths):
     ]
 
 
+def length(sample):
+    return len(sample.input_ids)
+
+
 def test_chunks_keep_the_order_and_the_budget():
     samples = of_lengths(5, 5, 1, 30, 2, 8, 1)
-    found = [[s.id for s in chunk] for chunk in chunks(samples, 10)]
+    found = [[s.id for s in chunk] for chunk in chunks(samples, 10, length)]
     assert found == [["0", "1"], ["2"], ["3"], ["4", "5"], ["6"]]
-    assert list(chunks([], 10)) == []
+    assert list(chunks([], 10, length)) == []
 
 
 def test_row_groups_end_at_64_rows_or_at_20000_tokens():
