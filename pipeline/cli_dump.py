@@ -6,6 +6,7 @@ from dataclasses import asdict
 import click
 
 from pipeline.command import Call, Spec
+from schemas.errors import SetAsideError
 from stage1_teacher.settings import DumpSettings
 
 PANELS = {
@@ -24,6 +25,12 @@ PANELS = {
         *("hidden_layers", "hidden_codec", "hidden_projection", "capture_roles"),
     ),
     "How rows become sequences": ("max_length", "long_texts", "window_overlap", "system_prompt"),
+    "Responses that the teacher writes (--generate)": (
+        *("generate", "samples_per_prompt", "sampling_temperature", "top_p", "max_new_tokens"),
+        *("stop", "reasoning_template", "parser", "parser_argument"),
+        *("verifier", "verifier_argument", "gold_column"),
+        *("keep", "keep_truncated", "deduplicate"),
+    ),
     "Columns of the corpus": (
         *("text_column", "prompt_column", "response_column", "messages_column"),
         *("id_column", "source_column", "split", "subset"),
@@ -36,7 +43,16 @@ EXAMPLES = (
     "potstill dump --teacher org/model --corpus texts.jsonl --out dump",
     "potstill dump --teacher org/model --corpus texts.jsonl --out dump --preview 5",
     "potstill dump --teacher ./model --corpus chats.parquet --out dump --top-k 128 --limit 1000",
+    "potstill dump --teacher org/model --corpus problems.jsonl --out dump --generate "
+    "--reasoning-template answer_is --verifier numeric --samples-per-prompt 4",
     "potstill dump dump.yaml --dtype float32 --show-config",
+)
+
+
+NO_ROWS = "The dump is whole and empty: no row of the corpus gave a sequence."
+NOTHING_KEPT = (
+    "The dump is whole and empty: no response was kept. Look at what the teacher writes with "
+    "--keep all --keep-truncated, --limit 5 and another --out, then `potstill inspect`."
 )
 
 
@@ -65,13 +81,14 @@ def _check(call: Call) -> int:
     from stage1_teacher.dump_estimate import check
 
     found = check(call.settings, call.output.report)
+    about = "at most about" if found.most else "about"
     shown = {
         "checked": "options, place, teacher's configuration and tokenizer, corpus: all fine",
         "corpus": f"{found.rows:,} rows in {found.units:,} units",
-        "sequences": f"about {count(found.sequences)}, {count(found.tokens)} tokens, "
+        "sequences": f"{about} {count(found.sequences)}, {count(found.tokens)} tokens, "
         f"{count(found.positions)} with signals",
         "kept per position": policy_sentence(call.settings.capture()),
-        "size": f"about {size(found.bytes)}, {found.bytes_per_token:.0f} bytes/token",
+        "size": f"{about} {size(found.bytes)}, {found.bytes_per_token:.0f} bytes/token",
     }
     if found.truncated:
         shown["cut"] = f"about {found.truncated:,} rows are longer than --max-length"
@@ -80,12 +97,13 @@ def _check(call: Call) -> int:
 
 
 def _dump(call: Call) -> int:
-    from pipeline.facts import alignment_text, facts
+    from pipeline.facts import alignment_text, facts, responses_text
     from pipeline.live_progress import duration
     from stage1_teacher.run import dump
 
     done = dump(call.settings, call.output.report)
     alignment = done.alignment.model_dump()
+    counts = done.generation
     shown = {
         "dump": f"{done.path}, finished before" if done.finished_before else done.path,
         "identity": done.identity,
@@ -93,6 +111,8 @@ def _dump(call: Call) -> int:
         "size": f"{done.bytes:,} bytes, {done.bytes_per_token:.1f} bytes/token",
         "alignment": alignment_text(alignment),
     }
+    if counts:
+        shown["responses"] = responses_text(counts)
     if done.skipped or done.truncated:
         shown["rows"] = f"{done.skipped:,} skipped, {done.truncated:,} cut"
     if done.units_done:
@@ -100,7 +120,12 @@ def _dump(call: Call) -> int:
             f"{done.units_done:,} of {done.units:,} units in {duration(done.seconds)}, "
             f"{done.tokens_per_second:,.0f} tokens/s"
         )
-    call.output.result({**asdict(done), "alignment": alignment}, facts(shown))
+    generation = {**counts.model_dump(), "acceptance": counts.acceptance} if counts else None
+    result = {**asdict(done), "alignment": alignment, "generation": generation}
+    call.output.result(result, facts(shown))
+    if not done.rows:
+        call.output.note(NOTHING_KEPT if counts else NO_ROWS)
+        return SetAsideError.exit_code
     call.output.next(
         {
             "prove it whole": shlex.join(["potstill", "verify", done.path]),

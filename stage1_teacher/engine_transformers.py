@@ -5,6 +5,7 @@ Shapes: B sequences of a batch, T their longest, N captured positions of the bat
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -17,12 +18,21 @@ from schemas.manifest import Capture
 from schemas.manifest import Engine as EngineInfo
 from stage1_teacher.capture import Reduction
 from stage1_teacher.capture_signals import gather_signals, split_signals
+from stage1_teacher.completions import Completion, Prompt, Sampling
 from stage1_teacher.engine import EngineSettings
 from stage1_teacher.layer_states import prove_layers, recording
-from stage1_teacher.samples import Sample, Signals
+from stage1_teacher.samples import Ints, Sample, Signals
 from stage1_teacher.tail_offsets import tail_offsets
+from stage1_teacher.teacher_folder import locate_teacher
 from stage1_teacher.teacher_model import TeacherModel, load_teacher, set_cpu_threads
 from stage1_teacher.teacher_proof import body_states
+from stage1_teacher.tokenizer import load_tokenizer
+from stage1_teacher.transformers_generation import (
+    Decode,
+    Written,
+    prove_left_padding,
+    write_responses,
+)
 
 
 class TransformersEngine:
@@ -32,6 +42,7 @@ class TransformersEngine:
         self._settings = settings
         self._teacher: TeacherModel | None = None
         self._reduction: tuple[Capture, Reduction] | None = None
+        self._padding_proven = False
 
     def info(self) -> EngineInfo:
         """The versions of transformers and torch: the numbers are theirs."""
@@ -69,11 +80,44 @@ class TransformersEngine:
                 indices, _capture_batch(teacher, reduction, batch, (capture, seed)), strict=True
             )
 
+    def generate(
+        self, prompts: Sequence[Prompt], sampling: Sampling, capture: Capture, seed: int
+    ) -> Iterator[tuple[int, Completion]]:
+        """Yields (index into `prompts`, completion), longest first, by budget and prompt.
+
+        Raises:
+            ModelError: as in `capture`; or padding on the left changes what the teacher says.
+            ConfigError: as in `capture`.
+        """
+        teacher = self._loaded()
+        reduction = self._reducer(teacher, capture)
+        decode = self._decoder() if sampling.stop else None
+        lengths = [len(prompt.input_ids) + prompt.max_tokens for prompt in prompts]
+        for indices in batches(lengths, self._settings.batch_tokens):
+            batch = [prompts[index] for index in indices]
+            self._prove_padding(teacher, batch)
+            written = write_responses(teacher, batch, sampling, decode)
+            found = _complete_batch(teacher, reduction, batch, written, (capture, seed))
+            yield from zip(indices, found, strict=True)
+
     def _loaded(self) -> TeacherModel:
         if self._teacher is None:
             set_cpu_threads()
             self._teacher = load_teacher(self._settings)
         return self._teacher
+
+    def _prove_padding(self, teacher: TeacherModel, batch: Sequence[Prompt]) -> None:
+        """Once, and only for who pads."""
+        if not self._padding_proven and len({len(prompt.input_ids) for prompt in batch}) > 1:
+            prove_left_padding(teacher)
+            self._padding_proven = True
+
+    def _decoder(self) -> Decode:
+        """Ids as text, without special tokens: what stop texts are looked for in."""
+        settings = self._settings
+        folder = locate_teacher(settings.model, settings.revision)
+        tokenizer = load_tokenizer(folder, trust_remote_code=settings.trust_remote_code)
+        return partial(tokenizer.decode, skip_special_tokens=True)
 
     def _reducer(self, teacher: TeacherModel, capture: Capture) -> Reduction:
         if self._reduction is None or self._reduction[0] != capture:
@@ -114,6 +158,69 @@ def _capture_batch(
         replace(found, hidden=_hidden(layers, row, len(sample.input_ids)))
         for row, (found, sample) in enumerate(zip(signals, batch, strict=True))
     ]
+
+
+@torch.inference_mode()
+def _complete_batch(
+    teacher: TeacherModel,
+    reduction: Reduction,
+    batch: list[Prompt],
+    written: list[Written],
+    policy: tuple[Capture, int],
+) -> list[Completion]:
+    """The signals of responses; the head runs again on their rows, in blocks that are cheap."""
+    capture, seed = policy
+    next_ids = np.concatenate([found.output_ids for found in written]).astype(np.int64)
+    pairs = list(zip(batch, written, strict=True))
+    offsets = np.concatenate([tail_offsets(seed, p.id, _positions(p, w)) for p, w in pairs])
+    parts = reduction(
+        torch.cat([found.states_GD for found in written]),
+        torch.from_numpy(next_ids).to(teacher.device),
+        torch.from_numpy(offsets).to(teacher.device),
+    )
+    joined = gather_signals(parts, capture.temperatures)
+    signals = split_signals(joined, [len(found.output_ids) for found in written])
+    if capture.hidden_layers:
+        signals = _with_hidden(teacher, reduction, pairs, policy, signals)
+    return [
+        Completion(
+            output_ids=found.output_ids, finish_reason=found.finish_reason, signals=of_response
+        )
+        for found, of_response in zip(written, signals, strict=True)
+    ]
+
+
+def _positions(prompt: Prompt, written: Written) -> Ints:
+    """[G] the positions that predict the generated tokens."""
+    start = len(prompt.input_ids) - 1
+    return np.arange(start, start + len(written.output_ids), dtype=np.int32)
+
+
+def _with_hidden(
+    teacher: TeacherModel,
+    reduction: Reduction,
+    pairs: list[tuple[Prompt, Written]],
+    policy: tuple[Capture, int],
+    signals: Iterator[Signals],
+) -> Iterator[Signals]:
+    """Hidden states by one more pass over the finished sequences.
+
+    While writing, a cache holds keys and values only, padding stands on the left, and the last
+    token never enters the model; a second pass is short beside the writing and gives them all.
+    """
+    finished = [
+        Sample(
+            id=prompt.id,
+            source="",
+            input_ids=np.concatenate([prompt.input_ids, found.output_ids]),
+            segments=(),
+            captured=(),
+        )
+        for prompt, found in pairs
+    ]
+    states = _capture_batch(teacher, reduction, finished, policy)
+    for found, state in zip(signals, states, strict=True):
+        yield replace(found, hidden=state.hidden)
 
 
 def _padded(batch: list[Sample]) -> Tensor:

@@ -18,9 +18,11 @@ from stage1_teacher.commit_plan import check_place
 from stage1_teacher.corpus import Corpus, count_corpus, open_corpus
 from stage1_teacher.corpus_rows import Columns, CorpusRow
 from stage1_teacher.engine import ENGINES, Engine, EngineSettings
+from stage1_teacher.generated_rows import Writing
 from stage1_teacher.hidden_policy import check_layers, check_projection, with_widths
 from stage1_teacher.preview_shard import Decoder
-from stage1_teacher.prompts import Renderer
+from stage1_teacher.prompt_rows import PromptRenderer
+from stage1_teacher.prompts import Renderer, RowSamples
 from stage1_teacher.samples import Sample
 from stage1_teacher.settings import DumpSettings
 from stage1_teacher.teacher import TeacherFacts, teacher_facts
@@ -34,7 +36,10 @@ _TRIED_ROWS = 32
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rendered:
-    """Rows as the teacher will see them; `skipped` and `truncated` count rows."""
+    """Rows as the teacher will see them; `skipped` and `truncated` count rows.
+
+    Where the teacher writes itself, samples are prompts: nothing of them is captured.
+    """
 
     samples: list[Sample]
     skipped: int
@@ -54,6 +59,7 @@ class Prepared:
         batch_tokens: token budget of one forward pass.
         tokenizer_files: what stands in tokenizer/, by name.
         decoder: the tokenizer, for the readable preview.
+        writing: how responses are written, where the teacher does that.
         engine_options: settings of the engine that decide no numbers, for the plan to record.
     """
 
@@ -65,6 +71,7 @@ class Prepared:
     batch_tokens: int
     tokenizer_files: Mapping[str, bytes]
     decoder: Decoder
+    writing: Writing | None = None
     engine_options: Mapping[str, Setting] = field(default_factory=dict)
 
 
@@ -77,12 +84,14 @@ class Source:
         tokenizer: the teacher's.
         corpus: found, its rows unread.
         limits: how rows become sequences.
+        writing: how responses are written, where the teacher does that.
     """
 
     facts: TeacherFacts
     tokenizer: TeacherTokenizer
     corpus: Corpus
     limits: Limits
+    writing: Writing | None = None
 
 
 def open_source(settings: DumpSettings) -> Source:
@@ -101,7 +110,13 @@ def open_source(settings: DumpSettings) -> Source:
         trust_remote_code=settings.trust_remote_code,
         chat_template=settings.chat_template,
     )
-    return Source(facts=facts, tokenizer=tokenizer, corpus=corpus, limits=limits)
+    return Source(
+        facts=facts,
+        tokenizer=tokenizer,
+        corpus=corpus,
+        limits=limits,
+        writing=_writing(settings, tokenizer, limits),
+    )
 
 
 def prepare(settings: DumpSettings, report: Report) -> Prepared:
@@ -114,6 +129,8 @@ def prepare(settings: DumpSettings, report: Report) -> Prepared:
     _check_engine(settings.engine)
     check_place(settings.out)
     source = open_source(settings)
+    if source.writing is not None:
+        source.writing.check()
     engine = _engine(settings, source.limits)
     render = row_renderer(settings, source)
     plan = _plan_settings(settings, source, engine, report)
@@ -125,11 +142,24 @@ def prepare(settings: DumpSettings, report: Report) -> Prepared:
         rows=source.corpus.rows,
         render=render,
         engine=engine,
+        engine_options=knobs(settings.vllm_options()),
         batch_tokens=settings.batch_tokens,
         tokenizer_files=source.tokenizer.files(),
         decoder=source.tokenizer,
-        engine_options=knobs(settings.vllm_options()),
+        writing=source.writing,
     )
+
+
+def one_row_renderer(settings: DumpSettings, source: Source) -> Callable[[CorpusRow], RowSamples]:
+    """The function that makes samples, or a prompt, of one row.
+
+    Raises:
+        InputError: a system prompt that cannot be read, or for a teacher without a chat template.
+    """
+    system = settings.system_message()
+    if source.writing is None:
+        return Renderer(source.tokenizer, source.limits, system).render
+    return PromptRenderer(source.tokenizer, source.limits, system, settings.template).render
 
 
 def row_renderer(
@@ -138,12 +168,12 @@ def row_renderer(
     """The function that makes samples of consecutive rows.
 
     Raises:
-        ConfigError: a system prompt for a teacher without a chat template.
+        InputError: as above.
     """
-    one = Renderer(source.tokenizer, source.limits, settings.system_prompt)
+    one = one_row_renderer(settings, source)
 
     def render(rows: Sequence[CorpusRow]) -> Rendered:
-        found = [one.render(row) for row in rows]
+        found = [one(row) for row in rows]
         return Rendered(
             samples=[sample for row in found for sample in row.samples],
             skipped=sum(bool(row.skipped) for row in found),
@@ -170,7 +200,7 @@ def _plan_settings(
             rows=count.rows,
             license=settings.corpus_license or "unknown",
             columns=source.corpus.columns.given,
-            prompt_template=settings.system_prompt,
+            prompt_template=settings.system_message(),
         ),
         capture=with_widths(
             engine.supported(settings.capture()),
@@ -178,7 +208,15 @@ def _plan_settings(
             settings.hidden_projection,
         ),
         limits=source.limits,
+        generation=source.writing.plan if source.writing else None,
     )
+
+
+def _writing(settings: DumpSettings, tokenizer: TeacherTokenizer, limits: Limits) -> Writing | None:
+    plan = settings.generation(limits.max_length, limits.seed)
+    if plan is None:
+        return None
+    return Writing(plan=plan, tokenizer=tokenizer, max_length=limits.max_length)
 
 
 def _check_engine(name: str) -> None:
@@ -213,6 +251,8 @@ def _corpus(settings: DumpSettings) -> Corpus:
         messages=settings.messages_column,
         id=settings.id_column,
         source=settings.source_column,
+        gold=(settings.gold_column or "gold") if settings.verifier else None,
+        prompts_only=settings.generate,
     )
     return open_corpus(
         settings.corpus,

@@ -5,6 +5,7 @@ units that are missing; committed units cost one skipped stretch of it. Memory h
 token ids and one chunk of signals, however long the corpus is.
 """
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -13,7 +14,7 @@ from schemas import layout
 from schemas.codecs import CODECS
 from schemas.columns import shard_columns
 from schemas.errors import StoppedError
-from schemas.manifest import Alignment, Manifest, settings_of
+from schemas.manifest import Alignment, GenerationCounts, Manifest, settings_of
 from schemas.progress import Progress, Report, ignore
 from stage1_teacher.card import dataset_card, figures
 from stage1_teacher.commit import Attempt, Work, open_work
@@ -24,8 +25,9 @@ from stage1_teacher.preparation import Prepared, prepare
 from stage1_teacher.preview_shard import NAME as PREVIEW_NAME
 from stage1_teacher.preview_shard import preview_parquet
 from stage1_teacher.projection import projection_file
+from stage1_teacher.responses import Tally
 from stage1_teacher.settings import DumpSettings
-from stage1_teacher.shard_writer import Recipe, write_unit
+from stage1_teacher.shard_writer import CapturedRows, Recipe, RowSource, write_unit
 from stage1_teacher.units import RowCursor
 
 
@@ -50,6 +52,7 @@ class DumpSummary:
         seconds: time that this run took after the teacher was loaded.
         tokens_per_second: tokens of this run per second.
         alignment: the self-test over the whole dump.
+        generation: what became of the responses; None where the teacher wrote none.
     """
 
     path: str
@@ -68,6 +71,7 @@ class DumpSummary:
     seconds: float
     tokens_per_second: float
     alignment: Alignment
+    generation: GenerationCounts | None
 
 
 def dump(settings: DumpSettings, report: Report = ignore) -> DumpSummary:
@@ -128,31 +132,42 @@ class _Worker:
         self._asked = asked
         self._recipe = _recipe(prepared)
         self._cursor = RowCursor(prepared.rows)
+        self._source: RowSource | None = None
 
     def run(self) -> None:
-        started = False
-        for unit in self._work.units(self._meter.report):
-            if not started:
-                self._start()
-                started = True
-            with self._asked.deferred(), self._work.attempt(unit) as attempt:
-                self._compute(attempt)
+        with ExitStack() as opened:
+            for unit in self._work.units(self._meter.report):
+                if self._source is None:
+                    self._source = self._start(opened)
+                with self._asked.deferred(), self._work.attempt(unit) as attempt:
+                    self._compute(attempt, self._source)
 
-    def _start(self) -> None:
+    def _start(self, opened: ExitStack) -> RowSource:
+        """Loads the teacher, and what judges its responses where it writes some."""
         name = self._prepared.settings.teacher.name
         self._meter.report(Progress(stage="load teacher", message=f"loading {name}"))
         self._prepared.engine.start()
         self._meter.start(self._rows_done())
+        engine, writing = self._prepared.engine, self._prepared.writing
+        if writing is None:
+            return CapturedRows(engine=engine, recipe=self._recipe)
+        return opened.enter_context(writing.opened(engine, self._recipe))
 
-    def _compute(self, attempt: Attempt) -> None:
+    def _compute(self, attempt: Attempt, source: RowSource) -> None:
         start, end = self._work.plan.units[attempt.unit]
         unit = self._prepared.render(self._cursor.rows(start, end))
-        self._meter.begin(end - start, sum(len(s.input_ids) for s in unit.samples))
-        sums = write_unit(attempt, unit.samples, self._prepared.engine, self._recipe, self._tick)
-        if attempt.commit(sums.counts(skipped=unit.skipped, truncated=unit.truncated)):
+        self._meter.begin(end - start, sum(map(source.cost, unit.samples)))
+        tally = Tally()
+        sums = write_unit(attempt, source.rows(unit.samples, tally, self._tick), self._recipe)
+        counts = sums.counts(
+            skipped=unit.skipped,
+            truncated=unit.truncated,
+            generation=tally.result() if self._prepared.writing else None,
+        )
+        if attempt.commit(counts):
             self.won += 1
         shard = self._work.committed()[attempt.unit].shard
-        self._meter.commit(self._rows_done(), shard.bytes)
+        self._meter.commit(self._rows_done(), shard.bytes, shard.tokens)
 
     def _tick(self, tokens: int) -> None:
         self._meter.tick(tokens)
@@ -213,4 +228,5 @@ def _summary(
         seconds=meter.seconds if won else 0.0,
         tokens_per_second=meter.tokens_per_second if won else 0.0,
         alignment=manifest.alignment,
+        generation=found.generation,
     )

@@ -4,12 +4,14 @@ The command line, the YAML keys, the environment variables and their documentati
 from the fields below, so a field's name is the word that users type.
 """
 
+from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from schemas.errors import ConfigError
+from schemas.errors import ConfigError, InputError
 from schemas.manifest import Capture, Limits
+from stage1_teacher.generation_settings import GenerationSettings
 from stage1_teacher.hidden_settings import HiddenSettings
 from stage1_teacher.vllm_settings import VllmSettings
 
@@ -19,7 +21,7 @@ DEFAULT_MAX_LENGTH = 2048
 _ROW_KINDS = ("text_column", "prompt_column", "messages_column")
 
 
-class DumpSettings(HiddenSettings, VllmSettings):
+class DumpSettings(GenerationSettings, HiddenSettings, VllmSettings):
     """What to dump, of which teacher, where to, and what to keep."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
@@ -34,9 +36,7 @@ class DumpSettings(HiddenSettings, VllmSettings):
     )
     out: str = Field(min_length=1, description="The dump's folder. Run again: it continues.")
     revision: str | None = Field(None, description="The teacher's revision on the hub.")
-    engine: str = Field(
-        "transformers", description="What runs the teacher: transformers, or vllm."
-    )
+    engine: str = Field("transformers", description="What runs the teacher: transformers, or vllm.")
     dtype: Literal["float32", "bfloat16"] = Field(
         "bfloat16", description="The teacher's weights and activations; sums are always float32."
     )
@@ -87,7 +87,9 @@ class DumpSettings(HiddenSettings, VllmSettings):
     unit_size: int = Field(
         512, ge=1, description="Rows of one work unit: one shard, and the most that a kill loses."
     )
-    seed: int = Field(0, ge=0, description="Seed of the tail sample.")
+    seed: int = Field(
+        0, ge=0, description="Seed of the tail sample, and of what the teacher writes."
+    )
 
     split: str = Field("train", description="Split of a dataset from the hub.")
     subset: str | None = Field(None, description="Configuration (subset) of a hub dataset.")
@@ -110,7 +112,9 @@ class DumpSettings(HiddenSettings, VllmSettings):
         None, description="Column that names a row's slice. Default: `source`."
     )
     system_prompt: str | None = Field(
-        None, description="System message put before prompts and conversations that have none."
+        None,
+        description="System message put before prompts and conversations that have none; @FILE "
+        "takes it from a file.",
     )
     chat_template: str | None = Field(
         None,
@@ -158,6 +162,20 @@ class DumpSettings(HiddenSettings, VllmSettings):
         return self
 
     @model_validator(mode="after")
+    def _prompts_to_answer(self) -> Self:
+        if self.generate and self.text_column is not None:
+            raise ConfigError(
+                f"text_column {self.text_column} is given, and a text is no prompt to answer. Give "
+                "--prompt-column or --messages-column, or leave --generate out."
+            )
+        if self.generate and self.response_column is not None:
+            raise ConfigError(
+                f"response_column {self.response_column} is given, and the teacher writes the "
+                "responses. Leave out one of --response-column and --generate."
+            )
+        return self
+
+    @model_validator(mode="after")
     def _consistent(self) -> Self:
         given = [name for name in _ROW_KINDS if getattr(self, name) is not None]
         if len(given) > 1:
@@ -179,7 +197,7 @@ class DumpSettings(HiddenSettings, VllmSettings):
 
     def capture(self) -> Capture:
         """The capture policy that `min_prob`, `top_k` and the rest of the settings mean."""
-        optional = ["max_logit"] if self.max_logit else []
+        optional = [*(["max_logit"] if self.max_logit else []), *self.generation_columns()]
         only_top_k = self.top_k is not None and self.min_prob is None
         return Capture(
             min_prob=None if only_top_k else self.min_prob or MIN_PROB,
@@ -190,6 +208,25 @@ class DumpSettings(HiddenSettings, VllmSettings):
             hidden_layers=self.hidden_layers,
             hidden_codec=self.hidden_codec if self.hidden_layers else None,
         )
+
+    def system_message(self) -> str | None:
+        """`system_prompt`, read from its file where it names one.
+
+        Raises:
+            InputError: the file cannot be read, or is empty.
+        """
+        given = self.system_prompt
+        if given is None or not given.startswith("@"):
+            return given
+        try:
+            text = Path(given[1:]).expanduser().read_text("utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(
+                f"system_prompt: the file {given[1:]} cannot be read: {error}. Give another one."
+            ) from error
+        if not text:
+            raise InputError(f"system_prompt: the file {given[1:]} is empty. Give another one.")
+        return text
 
     def limits(self, context: int | None, head_size: int) -> Limits:
         """The limits, checked against a teacher's context and the width of its output head.
