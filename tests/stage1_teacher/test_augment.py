@@ -192,10 +192,13 @@ def test_an_interrupted_run_goes_on_and_ends_as_if_nothing_had_happened(
     with pytest.raises(CorpusError):  # what is under way is no corpus
         list(open_corpus(str(tmp_path / "new.jsonl"), Columns()).rows())
     again = scripted(echo)
+    (tmp_path / ".new.jsonl.0123.tmp").write_text("half")
+    (tmp_path / ".new.jsonl.work" / ".part-000001.jsonl.0123.tmp").write_text("half")
     done = augment(settings)
     assert not {"apples+one", "apples+two", "sea+one", "sea+two"} & set(again.asked)
     assert Path(settings.out).read_bytes() == whole.read_bytes()
     assert not done.finished_before
+    # what a kill may leave in the middle of a write is cleared away
     left = sorted(path.name for path in tmp_path.iterdir() if path.name.startswith((".", "new")))
     assert left == ["new.jsonl", "new.jsonl.report.json"]
 
