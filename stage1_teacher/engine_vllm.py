@@ -120,12 +120,16 @@ class VllmEngine:
             np.concatenate([prompts[index].input_ids, completion.output_ids])
             for index, completion in written
         ]
-        requests = [_states_request(ids) for ids in sequences]
+        requests = [
+            _states_request(prompts[index].id, ids)
+            for (index, _), ids in zip(written, sequences, strict=True)
+        ]
         for key, _ in session.run(requests, capture):
             yield written[key], session.states(key, len(sequences[key]))
 
     def _prompt_request(self, prompt: Prompt, sampling: Sampling, seed: int) -> Request:
         return Request(
+            name=prompt.id,
             input_ids=prompt.input_ids,
             captured=((len(prompt.input_ids) - 1, None),),
             next_id=None,
@@ -171,6 +175,7 @@ def _text_request(sample: Sample, seed: int, hidden: bool) -> Request:
     ids = sample.input_ids
     end = len(ids) if hidden else sample.captured[-1][1]
     return Request(
+        name=sample.id,
         input_ids=ids[:end],
         captured=sample.captured,
         next_id=int(ids[min(end, len(ids) - 1)]),
@@ -180,8 +185,9 @@ def _text_request(sample: Sample, seed: int, hidden: bool) -> Request:
     )
 
 
-def _states_request(ids: Ints) -> Request:
+def _states_request(name: str, ids: Ints) -> Request:
     return Request(
+        name=name,
         input_ids=ids,
         captured=(),
         next_id=int(ids[-1]),

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 import schemas.errors
-from schemas.errors import DamagedError, PotstillError, TemporaryError
+from schemas.errors import InputError, PotstillError, TemporaryError
 from schemas.manifest import Capture
 from stage1_teacher.capture_signals import split_signals
 from stage1_teacher.samples import Ints, Ragged, Signals
@@ -37,6 +37,7 @@ class Request:
     """One sequence for vLLM.
 
     Attributes:
+        name: what errors call it.
         input_ids: [L] what it computes.
         captured: spans of positions that carry signals; an open one ends with the sequence.
         next_id: the token after `input_ids` where it is known: only one is generated then, and it
@@ -46,6 +47,7 @@ class Request:
         states: whether hidden states are written.
     """
 
+    name: str
     input_ids: Ints
     captured: tuple[Span, ...]
     next_id: int | None
@@ -91,13 +93,16 @@ class Session:
 
         Raises:
             TemporaryError: vLLM's process died.
+            InputError: vLLM refuses a request.
             PotstillError: what went wrong beside the model.
         """
         self._begin(capture)
         engine = self._llm.llm_engine
-        under_way = {self._add(key, request): key for key, request in enumerate(requests)}
+        under_way: dict[str, int] = {}
         ended: dict[int, Any] = {}
         try:
+            for key, request in enumerate(requests):
+                under_way[self._add(key, request)] = key
             while under_way:
                 for output in _stepped(engine):
                     if output.finished:
@@ -126,6 +131,7 @@ class Session:
 
     def _add(self, key: int, request: Request) -> str:
         from vllm import SamplingParams
+        from vllm.exceptions import VLLMValidationError
         from vllm.inputs import tokens_input
         from vllm.sampling_params import RequestOutputKind
 
@@ -144,8 +150,8 @@ class Session:
         prompt = tokens_input(request.input_ids.tolist())
         try:
             self._llm.llm_engine.add_request(name, prompt, params)
-        except ValueError as error:
-            raise DamagedError(f"vLLM refuses a sequence: {error}") from error
+        except (ValueError, VLLMValidationError) as error:
+            raise InputError(f"vLLM refuses sample {request.name!r}: {error}") from error
         return name
 
     def _collected(
