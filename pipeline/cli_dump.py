@@ -29,7 +29,7 @@ PANELS = {
         *("generate", "samples_per_prompt", "sampling_temperature", "top_p", "max_new_tokens"),
         *("stop", "reasoning_template", "parser", "parser_argument"),
         *("verifier", "verifier_argument", "gold_column"),
-        *("keep", "keep_truncated", "deduplicate"),
+        *("keep", "keep_truncated", "deduplicate", "similarity"),
     ),
     "Columns of the corpus": (
         *("text_column", "prompt_column", "response_column", "messages_column"),

@@ -123,7 +123,9 @@ class Generation(Strict):
 
     `samples` responses per prompt were drawn at `temperature` (0: the most probable token) from the
     smallest set of tokens whose probability reaches `top_p`, of at most `max_tokens` tokens each.
-    `template` names the reasoning template, `template_sha256` is over its text.
+    `template` names the reasoning template, `template_sha256` is over its text. With `similarity`
+    two responses to a prompt are duplicates from that Jaccard similarity of their 5-letter pieces
+    on; without it, when they are the same.
     """
 
     samples: Annotated[int, Field(ge=1)] = 1
@@ -142,6 +144,7 @@ class Generation(Strict):
     keep: Literal["accepted", "all"] = "all"
     keep_truncated: bool = False
     deduplicate: bool = True
+    similarity: Annotated[float, Field(gt=0, le=1)] | None = None
 
 
 class GenerationCounts(Strict):

@@ -88,6 +88,14 @@ class GenerationSettings(BaseModel):
         True, description="Drop a response that says what an earlier one to its prompt said."
     )
 
+    similarity: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="Drop also a response that shares this much (Jaccard similarity of 5-letter "
+        "pieces) with an earlier one to its prompt, such as 0.8. Default: equal ones only.",
+    )
+
     @model_validator(mode="after")
     def _generation_fits(self) -> Self:
         if not self.generate:
@@ -122,6 +130,11 @@ class GenerationSettings(BaseModel):
 
     def _check_judges(self) -> None:
         """Imports parsers and verifiers only when one is asked for."""
+        if self.similarity is not None and not self.deduplicate:
+            raise ConfigError(
+                f"similarity {self.similarity:g} says which responses are duplicates, and none are "
+                "dropped. Leave out --no-deduplicate or --similarity."
+            )
         if "" in self.stop:
             raise ConfigError("stop holds an empty text, which would end every response at once.")
         if self.verifier is not None and self.parser_name is None:
@@ -190,6 +203,7 @@ class GenerationSettings(BaseModel):
             keep=self.keep or ("accepted" if self.verifier else "all"),
             keep_truncated=self.keep_truncated,
             deduplicate=self.deduplicate,
+            similarity=self.similarity,
         )
 
     def generation_columns(self) -> list[str]:

@@ -70,18 +70,16 @@ def distinct(texts: Sequence[str], threshold: float | None = None) -> list[bool]
     each other; with one, near-duplicates do. For the few samples of one prompt every pair is
     compared.
     """
-    kept: list[str] = []
-    return [_is_new(text, kept, threshold) for text in texts]
+    kept: dict[str, None] = {}
+    return [_is_new(normalised(text), kept, threshold) for text in texts]
 
 
-def _is_new(text: str, kept: list[str], threshold: float | None) -> bool:
-    plain = normalised(text)
-    if threshold is None:
-        repeated = plain in kept
-    else:
-        repeated = any(similarity(plain, other) >= threshold for other in kept)
+def _is_new(plain: str, kept: dict[str, None], threshold: float | None) -> bool:
+    repeated = plain in kept or (
+        threshold is not None and any(similarity(plain, other) >= threshold for other in kept)
+    )
     if not repeated:
-        kept.append(plain)
+        kept[plain] = None
     return not repeated
 
 

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
+from itertools import compress, groupby
 
 from schemas.manifest import Generation, GenerationCounts
 from stage1_teacher.completions import Completion
-from stage1_teacher.normalised_text import normalised
+from stage1_teacher.near_duplicates import distinct
 from stage1_teacher.parsed_answer import Parsed, Parser
 from stage1_teacher.samples import Sample
 from stage1_teacher.verdict import Verdict, Verify
@@ -116,12 +116,9 @@ class Judge:
         return "accepted" if found.verdict.correct else "rejected"
 
     def _distinct(self, responses: list[Response], tally: Tally) -> Iterator[Response]:
-        seen: set[str] = set()
-        for found in responses:
-            said = normalised(found.text)
-            if self._plan.deduplicate and said in seen:
-                tally.duplicates += 1
-                continue
-            seen.add(said)
-            tally.kept += 1
-            yield found
+        new = [True] * len(responses)
+        if self._plan.deduplicate:
+            new = distinct([found.text for found in responses], self._plan.similarity)
+        tally.duplicates += new.count(False)
+        tally.kept += new.count(True)
+        yield from compress(responses, new)
