@@ -1,9 +1,10 @@
 """Codecs of hidden states: `int8` with two scales, or `bf16` as it is; every one on one screen.
 
 int8: x ≈ code · scale[token] · channel, a channel's scale being the median of its absolute values
-over a row group, and a token's scale what fits its largest x / channel into ±127. A few channels of
-a transformer are hundreds of times as large as the others; one scale per token alone would leave
-the others nothing. FORMAT.md section 7 is the specification.
+over a row group (small channels share one), and a token's scale what fits its largest x / channel
+into ±127. A few channels of a transformer are many times as large as the others, and a few tokens
+have one that is hundreds of times as large again: a scale per token alone would leave the others
+nothing, and a channel's largest value is no measure of it. FORMAT.md section 7 specifies it.
 
 Shapes: N tokens, W elements of a stored state.
 """
@@ -22,7 +23,7 @@ Floats = npt.NDArray[np.float32]
 Parts = Mapping[str, npt.NDArray[Any]]
 """What is stored of N states, by the ending of its column's name."""
 
-INT8_BOUND = 1 / 24
+INT8_BOUND = 1 / 16
 """The largest relative error of int8, mean over the tokens of a row group, that is written."""
 
 _MOST = np.float32(127)
@@ -31,9 +32,6 @@ _BLOCK = 1 << 16
 
 _MEDIAN_TOKENS = 1024
 """Tokens that the channels' medians are taken over, spread evenly over the row group."""
-
-_FLOOR = np.float32(1 / 4)
-"""A channel's scale is at least this share of the median channel's, or rare values blow up."""
 
 _SMALLEST = np.float32(1e-30)
 
@@ -67,16 +65,20 @@ def decode_bf16(parts: Parts) -> Floats:
 
 
 def encode_int8(states_NW: Bits | Floats) -> Parts:
-    """Codes int8 [N, W], scales float32 [N] of the tokens and [W] of the channels."""
-    channels = _channel_scales(states_NW)
-    codes = np.empty(states_NW.shape, np.int8)
-    scales = np.empty(len(states_NW), np.float32)
-    errors = np.empty(len(states_NW), np.float32)
-    for rows in _blocks(states_NW):
-        block = _floats(states_NW[rows])
-        scales[rows], codes[rows], errors[rows] = _encode_block(block, channels)
-    _check_error(errors)
-    return {"": codes, "_scales": scales, "_channels": channels}
+    """Codes int8 [N, W], scales float32 [N] of the tokens and [W] of the channels.
+
+    Medians of very few tokens may say nothing; then all channels are alike.
+    """
+    errors = []
+    for channels in (_channel_scales(states_NW), np.ones(states_NW.shape[1], np.float32)):
+        parts, error = _encoded(states_NW, channels)
+        if error <= INT8_BOUND:
+            return parts
+        errors.append(error)
+    raise DamagedError(
+        f"hidden states lose {min(errors):.2g} of their size in int8, more than {INT8_BOUND:.2g}. "
+        "Dump with --hidden-codec bf16."
+    )
 
 
 def decode_int8(parts: Parts) -> Floats:
@@ -91,6 +93,18 @@ HIDDEN_CODECS: dict[str, HiddenCodec] = {
     "int8": HiddenCodec(encode=encode_int8, decode=decode_int8),
     "bf16": HiddenCodec(encode=encode_bf16, decode=decode_bf16),
 }
+
+
+def _encoded(states_NW: Bits | Floats, channels: Floats) -> tuple[Parts, float]:
+    """What is stored, and the tokens' mean relative error."""
+    codes = np.empty(states_NW.shape, np.int8)
+    scales = np.empty(len(states_NW), np.float32)
+    errors = np.empty(len(states_NW), np.float32)
+    for rows in _blocks(states_NW):
+        block = _floats(states_NW[rows])
+        scales[rows], codes[rows], errors[rows] = _encode_block(block, channels)
+    parts: Parts = {"": codes, "_scales": scales, "_channels": channels}
+    return parts, float(errors.mean(dtype=np.float64))
 
 
 def _encode_block(block: Floats, channels: Floats) -> tuple[Floats, Floats, Floats]:
@@ -115,13 +129,16 @@ def _norms(states_NW: Floats) -> Floats:
 
 
 def _channel_scales(states_NW: Bits | Floats) -> Floats:
-    """[W] medians of |x|, none far below the median channel's, all above 0."""
+    """[W] medians of |x|, none below the median channel's.
+
+    Where small channels had their own, smaller scales, a rare value in one of them would set the
+    token's scale, and every other channel would pay for it.
+    """
     step = max(1, -(-len(states_NW) // _MEDIAN_TOKENS))
     sizes = np.abs(_floats(states_NW[::step])).T.copy()
-    middle = sizes.shape[1] // 2
+    middle = (sizes.shape[1] - 1) // 2
     medians = np.partition(sizes, middle, axis=1)[:, middle]
-    floor = max(_FLOOR * np.median(medians), _SMALLEST)
-    scales: Floats = np.maximum(medians, floor).astype(np.float32)
+    scales: Floats = np.maximum(medians, max(np.median(medians), _SMALLEST)).astype(np.float32)
     return scales
 
 
@@ -150,15 +167,6 @@ def _blocks(states_NW: Bits | Floats) -> Iterator[slice]:
 def _check_finite(halves: Bits) -> None:
     if halves.size and (halves & np.uint16(0x7FFF)).max() >= 0x7F80:
         raise _not_finite()
-
-
-def _check_error(errors: Floats) -> None:
-    mean = float(errors.mean(dtype=np.float64)) if len(errors) else 0.0
-    if not mean <= INT8_BOUND:
-        raise DamagedError(
-            f"hidden states lose {mean:.2g} of their size in int8, more than {INT8_BOUND:.2g}. "
-            "Dump with --hidden-codec bf16."
-        )
 
 
 def _not_finite() -> DamagedError:

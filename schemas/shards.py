@@ -75,7 +75,7 @@ def _encodings(schema: pa.Schema) -> dict[str, str]:
 
 
 def _splittable(kind: pa.DataType) -> bool:
-    """Bytes of fixed width are not: duckdb and polars refuse them split, and they compress worse."""
+    """Bytes of fixed width are not: duckdb and polars refuse them so, and they compress worse."""
     return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
 
 

@@ -13,8 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from schemas.codec_hidden import INT8_BOUND
 from schemas.manifest import Capture
-from tests.dumps import Dump, write_dump
+from stage1_teacher.card import hidden_snippet
+from tests.dumps import Dump, hidden_policy, write_dump
 from tests.schemas.test_format_page import snippet
 
 BLOCK = """
@@ -97,8 +99,12 @@ def dump(tmp_path_factory: pytest.TempPathFactory) -> Dump:
 
 
 def read_as_a_stranger(reader: str, dump: Path, folder: Path) -> dict[str, dict]:
+    return run_as_a_stranger(READERS[reader] + snippet() + PRINT, dump, folder)
+
+
+def run_as_a_stranger(program: str, dump: Path, folder: Path) -> dict[str, dict]:
     names = f"DUMP, CACHE = {str(dump)!r}, {str(folder / 'cache')!r}\n"
-    program = BLOCK + names + READERS[reader] + snippet() + PRINT
+    program = BLOCK + names + program
     done = subprocess.run(
         [sys.executable, "-c", program],
         cwd=folder,
@@ -127,6 +133,45 @@ def test_a_stranger_finds_the_same_numbers(reader: str, dump: Dump, tmp_path: Pa
             check_positions(row["positions"][text], dense / temperature)
         realised = log_softmax(dense)[np.arange(len(dense)), sample.input_ids[sample.positions + 1]]
         np.testing.assert_allclose(row["token_logprobs"], realised, atol=1e-5)
+
+
+HIDDEN_READERS = {
+    name: program.replace('"/data', '"/hidden').replace("{DUMP}/data", "{DUMP}/hidden")
+    for name, program in READERS.items()
+    if name != "pandas"  # it knows no lists of bytes of fixed width
+}
+
+PRINT_HIDDEN = """
+import json
+out = {}
+for row in rows:
+    out[row["id"]] = {n: decode_hidden(row, n, CODEC).tolist() for n in ("0", "2", "last")}
+ours = [name for name in sys.modules if name.split(".")[0] in OURS]
+print("RESULT" + json.dumps({"rows": out, "ours": ours}))
+"""
+
+
+@pytest.fixture(scope="module", params=["int8", "bf16"])
+def hidden_dump(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Dump:
+    folder = tmp_path_factory.mktemp("hidden") / request.param
+    return write_dump(folder, count=10, capture=hidden_policy(request.param))
+
+
+@pytest.mark.parametrize("reader", HIDDEN_READERS)
+def test_a_stranger_finds_the_same_hidden_states(
+    reader: str, hidden_dump: Dump, tmp_path: Path
+) -> None:
+    codec = str(hidden_dump.manifest.capture.hidden_codec)
+    program = hidden_snippet() + f"\nCODEC = {codec!r}\n" + PRINT_HIDDEN
+    rows = run_as_a_stranger(HIDDEN_READERS[reader] + program, hidden_dump.path, tmp_path)
+    assert set(rows) == set(hidden_dump.hidden)
+    for own, layers in hidden_dump.hidden.items():
+        for layer, expected in layers.items():
+            found = np.array(rows[own][layer], np.float32)
+            if codec == "bf16":
+                np.testing.assert_array_equal(found, expected)
+            lost = np.linalg.norm(found - expected, axis=1)
+            assert lost.mean() <= INT8_BOUND * np.linalg.norm(expected, axis=1).mean()
 
 
 @pytest.fixture(scope="module")

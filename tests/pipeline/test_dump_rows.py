@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 import potstill
-from schemas.errors import ConfigError, InputError
-from tests.dumps import Dump, write_dump
+from schemas.codec_hidden import INT8_BOUND
+from schemas.errors import ConfigError, DamagedError, InputError
+from tests.dumps import Dump, hidden_policy, write_dump
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +37,35 @@ def test_rows_are_the_samples_decoded(dump: Dump) -> None:
 def test_layers_that_are_not_there_are_refused(dump: Dump) -> None:
     with pytest.raises(InputError, match=r"layer 10.*none.*--hidden-layers 10"):
         next(potstill.open_dump(dump.path).rows(hidden=[10]))
+
+
+@pytest.mark.parametrize("codec", ["int8", "bf16"])
+def test_hidden_states_come_by_the_name_that_was_asked_for(codec: str, tmp_path: Path) -> None:
+    dump = write_dump(tmp_path / "dump", capture=hidden_policy(codec))
+    rows = list(potstill.open_dump(dump.path).rows(hidden=["last", 2]))
+    assert [row.id for row in rows] == list(dump.samples)
+    for row in rows:
+        assert list(row.hidden) == ["last", 2]
+        for asked, layer in (("last", "last"), (2, "2")):
+            found, expected = row.hidden[asked], dump.hidden[row.id][layer]
+            assert (found.dtype, found.shape) == (np.float32, expected.shape)
+            assert found.shape[0] == len(row.input_ids)
+            lost = np.linalg.norm(found - expected, axis=1)
+            limit = {"int8": INT8_BOUND, "bf16": 0}[codec]
+            assert lost.mean() <= limit * np.linalg.norm(expected, axis=1).mean()
+    with pytest.raises(InputError, match=r"layer 1; it holds 0, 2, last"):
+        next(potstill.open_dump(dump.path).rows(hidden=[1]))
+
+
+def test_poisoned_hidden_states_never_come(tmp_path: Path) -> None:
+    dump = write_dump(tmp_path / "dump", capture=hidden_policy("bf16"))
+    swapped = dump.manifest.shards[0].name, dump.manifest.shards[1].name
+    first, second = (tmp_path / "dump/hidden" / name for name in swapped)
+    data = second.read_bytes()
+    second.write_bytes(first.read_bytes())
+    first.write_bytes(data)
+    with pytest.raises(DamagedError, match="hidden/part"):
+        list(potstill.open_dump(dump.path).rows(hidden=[0]))
 
 
 def test_the_words_of_the_commands_are_functions(dump: Dump, tmp_path: Path) -> None:

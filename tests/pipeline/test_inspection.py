@@ -6,7 +6,7 @@ import pytest
 from pipeline.inspection import kept_probabilities
 from pipeline.inspection_view import colour, quoted
 from schemas.dump_folder import open_dump
-from tests.dumps import Dump, write_dump
+from tests.dumps import Dump, hidden_policy, write_dump
 from tests.pipeline.command_line import potstill
 
 
@@ -61,7 +61,18 @@ def test_the_summary_is_of_the_manifest(dump: Dump) -> None:
     shown = potstill("inspect", dump.path)
     assert f"{found['bytes_per_token']:.1f} bytes/token" in shown.out
     assert "apache-2.0" in shown.out
+    assert "hidden states" not in shown.out
     assert "--id s0-00000" in shown.err
+
+
+def test_hidden_states_are_told_with_what_they_weigh(tmp_path: Path) -> None:
+    dump = write_dump(tmp_path / "dump", capture=hidden_policy())
+    (found,) = potstill("inspect", dump.path, "--json").lines
+    assert found["hidden"] == "layers 0, 2, last; 6 wide, int8"
+    size = sum(file.stat().st_size for file in (dump.path / "hidden").iterdir())
+    assert found["hidden_bytes_per_token"] == pytest.approx(size / found["tokens"])
+    shown = " ".join(potstill("inspect", dump.path).out.split())
+    assert f"6 wide, int8; {found['hidden_bytes_per_token']:.1f} bytes/token more" in shown
 
 
 def test_an_unknown_id_names_some(dump: Dump) -> None:

@@ -11,7 +11,7 @@ import pytest
 import schemas
 from schemas import layout
 from schemas.codecs import CODECS
-from schemas.columns import COLUMNS
+from schemas.columns import COLUMNS, hidden_columns
 from schemas.manifest import (
     FORMAT_VERSION,
     Generation,
@@ -74,6 +74,19 @@ def test_the_card_prints_this_snippet() -> None:
     from stage1_teacher.card import decode_snippet
 
     assert decode_snippet() == snippet().rstrip()
+
+
+@pytest.mark.parametrize("codec", ["int8", "bf16"])
+def test_the_columns_of_hidden_states_are_columns_py(codec: str) -> None:
+    section = PAGE[PAGE.index("| codec | column |") : PAGE.index("<!-- decode hidden")]
+    told, current = [], ""
+    for line in section.splitlines()[2:]:
+        if line.startswith("| "):
+            of_codec, name, kind = (cell.strip(" `") for cell in line.split("|")[1:4])
+            current = of_codec or current
+            told += [(name.replace("<id>", "7"), kind)] if current == codec else []
+    columns = hidden_columns(["7"], codec, 9)[1:]
+    assert told == [(c.name, type_text(c.type).replace("[9]", "[W]")) for c in columns]
 
 
 def test_the_version_and_the_codecs_are_named() -> None:
