@@ -5,6 +5,8 @@ import pytest
 from pydantic import BaseModel, Field
 
 from pipeline.options import click_options, default_text, environment_names, kind_of
+from stage1_teacher.settings import DumpSettings
+from tests.pipeline.command_line import potstill
 
 
 class Toy(BaseModel):
@@ -66,3 +68,12 @@ def test_a_variable_of_one_command_is_never_taken_for_one_of_all() -> None:
     assert environment_names("train", "dump_chat_template") == (
         "POTSTILL_TRAIN_DUMP_CHAT_TEMPLATE",
     )
+
+
+def test_a_verbatim_list_keeps_commas_and_blanks() -> None:
+    kind = kind_of(DumpSettings.model_fields["stop"])
+    assert (kind.many, kind.verbatim, kind.metavar) == (True, True, "TEXT")
+    assert not kind_of(DumpSettings.model_fields["temperatures"]).verbatim
+    words = ("--teacher", "t", "--corpus", "c", "--out", "o", "--generate", "--stop", "\n\n")
+    ran = potstill("dump", *words, "--stop", "a, b ", "--show-config", "--json")
+    assert ran.lines[0]["stop"]["value"] == ["\n\n", "a, b "]
