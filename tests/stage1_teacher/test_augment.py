@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from schemas.errors import ConfigError, ConflictError, CorpusError, InputError, StoppedError
@@ -19,6 +20,8 @@ from stage1_teacher.completions import Completion, Prompt, Sampling
 from stage1_teacher.corpus import open_corpus
 from stage1_teacher.corpus_rows import Columns
 from stage1_teacher.engine import EngineSettings
+from stage1_teacher.run import dump
+from stage1_teacher.settings import DumpSettings
 from stage1_teacher.tokenizer import TeacherTokenizer, load_tokenizer
 from tests.tiny import tiny_teacher, write_rows
 
@@ -292,6 +295,36 @@ def test_a_base_model_is_asked_in_plain_text(
     assert rows_of(done.path)[0]["prompt"].endswith(":eno>s<")
 
 
+def test_the_teacher_answers_its_own_prompts_and_the_dump_says_where_they_came_from(
+    teacher: Path, tmp_path: Path
+) -> None:
+    with pytest.MonkeyPatch.context() as patched:
+        engine = ScriptedEngine(load_tokenizer(teacher), echo)
+        patched.setitem(augment_preparation.ENGINES, "transformers", lambda _: engine)
+        new = augment(settings_of(teacher, tmp_path, limit=2, similarity=1.0))
+    settings = DumpSettings(
+        teacher=str(teacher),
+        corpus=new.path,
+        out=str(tmp_path / "dump"),
+        dtype="float32",
+        generate=True,
+        keep_truncated=True,
+        max_new_tokens=8,
+    )
+    dump(settings)
+    shards = sorted((tmp_path / "dump" / "data").iterdir())
+    rows = [row for shard in shards for row in pq.read_table(shard).to_pylist()]
+    assert [row["id"] for row in rows] == ["apples+one", "apples+two", "sea+one", "sea+two"]
+    assert [row["source"] for row in rows] == ["seeds+one", "seeds+two", "poems+one", "poems+two"]
+    origin = json.loads(rows[0]["provenance"])["corpus"]
+    assert (origin["seed"], origin["template"], origin["teacher"]) == (
+        "apples",
+        "one",
+        teacher.name,
+    )
+    assert all(row["response"] for row in rows)
+
+
 def test_ids_name_variants_only_where_there_are_several() -> None:
     assert request_id("a", "harder", 0, 1) == "a+harder"
     assert request_id("a", "harder", 2, 3) == "a+harder2"
@@ -375,9 +408,7 @@ def test_settings_that_do_not_fit_the_teacher_are_refused(
 
 
 @pytest.mark.slow
-def test_the_real_teacher_writes_prompts_and_a_dump_takes_them(
-    real_teacher: Path, tmp_path: Path
-) -> None:
+def test_the_real_teacher_writes_prompts(real_teacher: Path, tmp_path: Path) -> None:
     write_rows(tmp_path / "seeds.jsonl", SEEDS[:1])
     out = str(tmp_path / "new.jsonl.zst")
     done = augment(
@@ -387,8 +418,7 @@ def test_the_real_teacher_writes_prompts_and_a_dump_takes_them(
             out=out,
             dtype="float32",
             templates=["rephrase", "similar"],
-            variants=2,
-            max_new_tokens=64,
+            max_new_tokens=48,
         )
     )
     rows = rows_of(out)

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +11,8 @@ from stage1_teacher.bounded_regex import SECONDS
 from stage1_teacher.verdict import Verdict
 from stage1_teacher.verifier_processes import in_processes
 from stage1_teacher.verifiers import VERIFIERS, check_verifier, open_verifier
+
+ROOT = Path(__file__).parents[2]
 
 
 def judged(name: str, answer: str, gold: str, argument: str | None = None) -> Verdict:
@@ -221,6 +225,36 @@ def test_a_callable_that_raises_hangs_or_dies_is_counted(own: str) -> None:
     assert "gave None" in reasons[5]
     assert "gave str" in reasons[6]
     assert reasons[7] == "mine"
+
+
+def test_no_process_stays_when_the_asking_one_is_killed(own: str, tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+    (tmp_path / "telling.py").write_text(
+        "import os\n"
+        f"open({str(pid)!r}, 'w').write(str(os.getpid()))\n"
+        "def same(answer, gold): return True\n"
+    )
+    code = (
+        f"import os, sys; sys.path.append({str(ROOT)!r})\n"
+        "from stage1_teacher.verifiers import open_verifier\n"
+        "with open_verifier('telling:same') as verify:\n"
+        "    verify([('4', '4')])\n"
+        "    os.kill(os.getpid(), 9)\n"
+    )
+    asking = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=False)
+    assert asking.returncode == -9
+    worker = Path("/proc") / pid.read_text()
+    deadline = time.monotonic() + 20
+    while _runs(worker) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not _runs(worker)
+
+
+def _runs(process: Path) -> bool:
+    try:
+        return (process / "stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except FileNotFoundError:
+        return False
 
 
 def test_a_callable_may_take_an_argument(own: str) -> None:
