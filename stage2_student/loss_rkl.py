@@ -6,7 +6,8 @@ Mode-seeking: the student is punished wherever it has mass and the teacher has n
 out what it cannot model. Source: Gu et al. 2024, "MiniLLM", arXiv:2306.08543 (there with samples of
 the student; here on the dump's own texts).
 
-The sum runs over the student's mass, and a draw falls where the teacher has it: the tail is hard.
+The sum runs over the student's mass, and a draw falls where the teacher has it, so no tail says it
+well (`benchmarks/loss_tails.py`); `skew_rkl` is the same question with a limit.
 
 - `bucket` (default): Q·(log Q − log P) of the whole tail masses, exact, a lower bound. The student
   hears how much mass it may have in the tail, not where.

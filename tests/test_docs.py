@@ -1,5 +1,6 @@
 """The pages under docs/ run: their Python blocks are executed as they stand there."""
 
+import json
 import re
 import subprocess
 import sys
@@ -54,3 +55,16 @@ def test_every_loss_stands_in_the_table_with_its_arguments_and_its_tail() -> Non
     for name, loss in LOSSES.items():
         expected = {argument: f"{a.default:g}" for argument, a in loss.arguments.items()}
         assert found.get(name) == (expected, loss.tail), name
+
+
+def test_the_table_of_tails_says_what_the_benchmark_found() -> None:
+    page = (ROOT / "docs" / "student-trainers.md").read_text()
+    result = json.loads((ROOT / "benchmarks" / "results" / "loss_tails.json").read_text())
+    (head,) = re.findall(r"^\| tail, student \| (.*) \|$", page, re.M)
+    losses = re.findall(r"`(\w+)`", head)
+    found = {
+        f"{student}/{loss}/{tail}": cell
+        for tail, student, row in re.findall(r"^\| `(\w+)`, (\w+) \| (.*) \|$", page, re.M)
+        for loss, cell in zip(losses, row.split(" | "), strict=True)
+    }
+    assert found == {key: f"{e['together']:.2g}" for key, e in result["errors"].items()}
