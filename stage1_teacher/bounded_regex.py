@@ -10,7 +10,7 @@ from typing import Any
 from schemas.errors import ConfigError
 
 SECONDS = 1.0
-"""The longest that one expression may look at one text."""
+"""The longest that one expression may look at one text: seconds of this process's CPU time."""
 
 
 def compiled(expression: str, option: str) -> Any:

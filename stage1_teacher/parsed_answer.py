@@ -34,10 +34,15 @@ def trimmed(text: str, start: int, end: int) -> Span | None:
 
 
 def answered(text: str, rationale: Span, answer: Span) -> Parsed | None:
-    """The usual result: both spans trimmed; None when there is no answer in its span."""
+    """The usual result: both spans trimmed; None when there is no answer in its span.
+
+    Thoughts that reach into the answer end where it begins.
+    """
     found = trimmed(text, *answer)
     if found is None:
         return None
+    if rationale[0] < found[1]:
+        rationale = (rationale[0], min(rationale[1], found[0]))
     return Parsed(
         rationale=trimmed(text, *rationale), answer=found, answer_text=text[found[0] : found[1]]
     )

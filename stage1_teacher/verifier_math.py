@@ -4,6 +4,7 @@ No time limit of math-verify's own is used: it works by signals, and turns what 
 "wrong". The process is ended instead, and the verdict says so.
 """
 
+import contextlib
 import re
 from typing import Any
 
@@ -64,4 +65,5 @@ def _limit_memory(wanted: int) -> None:
 
     hard = resource.getrlimit(resource.RLIMIT_AS)[1]
     limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
+    with contextlib.suppress(OSError, ValueError):  # macOS knows no such limit
+        resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
