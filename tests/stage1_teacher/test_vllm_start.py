@@ -87,6 +87,20 @@ def test_options_that_vllm_refuses(case: str, teacher: Path) -> None:
     assert "pydantic" not in text
 
 
+def test_workers_without_a_place_on_a_cpu(teacher: Path, monkeypatch) -> None:
+    from vllm.platforms import current_platform
+
+    if not current_platform.is_cpu():
+        pytest.skip("this vLLM is for GPUs")
+    two = settings(teacher, options={**OPTIONS, "tensor_parallel_size": 2})
+    monkeypatch.delenv("VLLM_CPU_OMP_THREADS_BIND", raising=False)
+    monkeypatch.setattr("stage1_teacher.vllm_start._numa_nodes", lambda: 1)
+    with pytest.raises(ModelError, match=r"this machine has 1.*VLLM_CPU_OMP_THREADS_BIND"):
+        check_startable(two)
+    monkeypatch.setenv("VLLM_CPU_OMP_THREADS_BIND", "0|1")
+    check_startable(two)
+
+
 def test_a_teacher_that_vllm_does_not_support(teacher: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(teacher, tmp_path / "t"))
     held = json.loads((folder / "config.json").read_text())
