@@ -6,7 +6,8 @@ KL(teacher ‖ student) over the whole vocabulary on held-out windows. Run as
     python -m benchmarks.quality --teacher FOLDER --gsm8k gsm8k_train.jsonl
 
 Finished arms are kept in the result file and not repeated, so it may be interrupted. About three
-CPU-minutes an arm; `--arms` and `--students` choose.
+CPU-minutes an arm; `--arms` and `--students` choose. An arm may be any loss that `potstill train`
+takes, without commas of its own: `--arms "skew_rkl,jsd(beta=0.1),0.5*fkl + 0.5*skew_fkl"`.
 """
 
 import argparse
@@ -117,7 +118,7 @@ class Bench:
     def _loss(self, arm: str) -> LossOf:
         if arm == "online":
             return dense_forward_kl(self.teacher, self.windows.train)
-        return cached_loss(self._read(), OBJECTIVES[arm])
+        return cached_loss(self._read(), OBJECTIVES.get(arm) or make_objective(arm))
 
     def _read(self) -> list[Targets]:
         if self._targets is None:

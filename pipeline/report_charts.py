@@ -13,7 +13,16 @@ from stage2_student.evaluation import Bin, Metrics
 
 TEACHER, STUDENT = "#8b7cf0", "#e0912f"
 _PALETTE = [STUDENT, TEACHER, "#3ba99c", "#c65b7c", "#6f93d6", "#8f9a3e"]
-_TERMS = {"fkl": "forward KL", "ce": "cross-entropy"}
+_TERMS = {
+    "fkl": "forward KL",
+    "rkl": "reverse KL",
+    "jsd": "Jensen–Shannon",
+    "skew_fkl": "skewed forward KL",
+    "skew_rkl": "skewed reverse KL",
+    "tvd": "total variation",
+    "logit_mse": "logit difference²",
+    "ce": "cross-entropy",
+}
 _HEIGHT = 260
 _STEPS = alt.Axis(tickMinStep=1, tickCount=10)
 _PERCENT = alt.Axis(format="%", tickCount=5)

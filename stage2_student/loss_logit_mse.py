@@ -9,8 +9,8 @@ Kullback-Leibler Divergence and Mean Squared Error Loss in Knowledge Distillatio
 (there all entries alike, which a sparse dump cannot say: tens of thousands of unlikely entries
 would decide); Richter et al. 2020, "VarGrad", arXiv:2010.10436 (the log-variance divergence).
 
-Grows with the square of a wrong ratio, so what is furthest off decides: a second term beside forward
-KL, rather than a beginning.
+Grows with the square of a wrong ratio, so what is furthest off decides: a second term beside fkl,
+rather than a beginning.
 
 With `sample` (default) a sum over the draws stands for the tail's sum, as in forward KL; being
 quadratic in the sample the estimate lies below the exact value by the variance of d̄, which is
