@@ -52,7 +52,7 @@ class Reduction:
         """
         check_top_k(capture, head.size)
         self._capture = capture
-        self._width = block_width(head.size, capture.top_k)
+        self._width = block_width(head.size, capture)
         self._rows = HeadRows(head, self._width, rows)
 
     @property

@@ -16,6 +16,8 @@ from torch import Tensor
 from schemas.manifest import Capture
 
 _WIDEST = 128
+_BLOCKS_PER_ENTRY = 12
+"""With a fixed number of entries at least so many blocks are visited: they must be few of all."""
 _MARGIN = 1e-2
 """Nats below min_prob at which an entry is still looked at, because the bound is rounded."""
 
@@ -39,10 +41,15 @@ class Selection:
     rest_MW: Tensor
 
 
-def block_width(vocabulary: int, top_k: int) -> int:
-    """W: the widest power of two up to 128 that leaves at least `top_k` blocks."""
+def block_width(vocabulary: int, capture: Capture) -> int:
+    """W: the widest power of two up to 128 that leaves at least `top_k` blocks.
+
+    Twelve times as many where exactly `top_k` entries are kept. With `min_prob` the bound is higher
+    and few blocks reach it.
+    """
+    least = capture.top_k * (_BLOCKS_PER_ENTRY if capture.min_prob is None else 1)
     width = _WIDEST
-    while width > 1 and -(-vocabulary // width) < top_k:
+    while width > 1 and -(-vocabulary // width) < least:
         width //= 2
     return width
 

@@ -71,7 +71,7 @@ class ShardedReduction:
         self._shard, self._capture = shard, capture
         self._one = capture.temperatures.index(1.0)
         self._local = _local_policy(capture, head.size)
-        self._width = block_width(head.size, self._local.top_k)
+        self._width = block_width(head.size, self._local)
         self._rows = HeadRows(head, self._width, rows)
 
     @property

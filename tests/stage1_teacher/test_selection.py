@@ -10,8 +10,16 @@ from stage1_teacher.selection import block_width, select
     [(49_152, 64, 128), (152_064, 128, 128), (1000, 64, 8), (64, 64, 1), (65, 64, 1), (5, 1, 128)],
 )
 def test_there_are_at_least_as_many_blocks_as_entries(vocabulary, top_k, width) -> None:
-    assert block_width(vocabulary, top_k) == width
+    assert block_width(vocabulary, Capture(top_k=top_k)) == width
     assert -(-vocabulary // width) >= top_k
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "top_k", "width"),
+    [(49_152, 8, 128), (49_152, 64, 64), (49_152, 128, 32), (152_064, 64, 128), (64, 64, 1)],
+)
+def test_a_fixed_number_of_entries_is_in_few_of_all_blocks(vocabulary, top_k, width) -> None:
+    assert block_width(vocabulary, Capture(min_prob=None, top_k=top_k)) == width
 
 
 @pytest.mark.parametrize("capture", [Capture(), Capture(min_prob=None), Capture(min_prob=1e-9)])

@@ -29,9 +29,9 @@ def sequences() -> list[tuple[torch.Tensor, torch.Tensor]]:
 
 
 def fill(pool: RowPool, rows: RowLedger, step_tokens: int) -> None:
-    """All sequences advance together, `step_tokens` positions each step; the first one is behind."""
+    """All sequences advance together, by so many positions each step."""
     pairs = sequences()
-    for key, (states, _) in enumerate(pairs):
+    for key in range(len(pairs)):
         rows.admit(
             str(key), Ticket(key=key, tail_key=tail_key(3, f"s{key}"), captured=((0, None),))
         )
