@@ -15,6 +15,10 @@ PANELS = {
     "What is trained": ("dump", "student", "student_layers", "student_config", "out", "resume"),
     "The loss": ("loss", "temperature", "tail", "ce_weight"),
     "What counts in it": ("train_on", "token_weights", "weigh_by", "wrong_weight"),
+    "Which rows, and how often": (
+        *("sources", "with_segments", "verdicts", "min_tokens", "max_tokens"),
+        *("dump_weights", "mix_temperature", "max_passes", "curriculum"),
+    ),
     "How long, and how much at once": (
         *("steps", "epochs", "batch_size", "max_length", "grad_accumulation", "packing"),
         "holdout",

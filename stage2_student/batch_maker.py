@@ -9,6 +9,7 @@ import numpy.typing as npt
 from schemas.dump_folder import DumpFolder
 from stage2_student.batch import Batch
 from stage2_student.collate import BatchShape, collate
+from stage2_student.course import Stretch
 from stage2_student.epoch_plan import EpochPlan, EpochPlans
 from stage2_student.row_index import RowIndex
 from stage2_student.shard_reader import ShardReader, Wanted
@@ -45,24 +46,24 @@ class BatchMaker:
         self._plans = plans
         self._reading = reading
 
-    def batches(self, epoch: int, first: int) -> Iterator[Batch]:
-        """From a step of an epoch to its end; every step gives one batch per part."""
-        plan = self._plans.of(epoch)
+    def batches(self, stretch: Stretch) -> Iterator[Batch]:
+        """The batches of some steps; every step gives one batch per part."""
+        plan = self._plans.of(stretch.epoch, stretch.phase)
         rows = SpanReader(ShardReader(self._dumps, self._reading.wanted), self._index)
-        for step in range(first, plan.steps):
-            if step in (first, plan.order.span_start(step)):
-                rows.expect(self._rest_of_span(plan, step))
+        for step in range(stretch.first, stretch.end):
+            if step in (stretch.first, plan.order.span_start(step)):
+                end = min(stretch.end, plan.order.span_end(step))
+                rows.expect(self._own_rows(plan, range(step, end)))
             for part in self._reading.parts:
                 taken = [rows.take(row) for row in plan.rows(step, part, self._reading.of_parts)]
-                yield collate(taken, self._shape(epoch, step))
+                yield collate(taken, self._shape(stretch.epoch, step))
 
-    def _rest_of_span(self, plan: EpochPlan, step: int) -> Ints:
-        steps = range(step, plan.order.span_end(step))
+    def _own_rows(self, plan: EpochPlan, steps: range) -> Ints:
         own = [
             row
-            for later in steps
+            for step in steps
             for part in self._reading.parts
-            for row in plan.rows(later, part, self._reading.of_parts)
+            for row in plan.rows(step, part, self._reading.of_parts)
         ]
         return np.concatenate([np.zeros(0, np.int64), *own])
 

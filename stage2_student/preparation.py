@@ -9,11 +9,14 @@ from schemas.dump_folder import DumpFolder, open_dumps
 from schemas.errors import MismatchError
 from schemas.progress import Progress, Report
 from stage2_student.checkpoints import read_state
+from stage2_student.curriculum import parse_curriculum
 from stage2_student.dump_agreement import check_agreement, common_temperatures
 from stage2_student.forward_proof import prove_logits, separates_documents
 from stage2_student.logit_transform import logit_transform
+from stage2_student.mixture import check_mixture, mixture_of
 from stage2_student.objective import Objective, check_objective, objective_of
 from stage2_student.parallelism import place
+from stage2_student.row_filter import check_filter, filter_of
 from stage2_student.schedule import LearningRate, learning_rate
 from stage2_student.settings import TrainSettings
 from stage2_student.stream import Place, Stream, StreamSettings, open_stream
@@ -61,6 +64,8 @@ def checked_dumps(settings: TrainSettings) -> list[DumpFolder]:
             f"{', '.join(settings.expect_dump)}. Take the right dumps, or expect these."
         )
     check_agreement(dumps)
+    check_filter(filter_of(settings), dumps)
+    check_mixture(mixture_of(settings), len(dumps))
     return dumps
 
 
@@ -101,6 +106,8 @@ def prepare(
             )
         )
     stream = _stream(settings, dumps, objective, packing, report)
+    if settings.max_passes is not None and settings.steps is not None:
+        stream.check_length(settings.steps)
     return Prepared(
         settings=settings,
         dumps=dumps,
@@ -138,6 +145,9 @@ def _stream(
         max_length=settings.max_length,
         packing=packing,
         seed=settings.seed,
+        only=filter_of(settings),
+        mixture=mixture_of(settings),
+        phases=parse_curriculum(settings.curriculum),
         held_out=settings.holdout,
         temperatures=tuple(sorted({1.0, *objective.temperatures})),
         tail_sample=any(term.tail == "sample" for term in objective.terms),

@@ -9,9 +9,11 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from schemas.errors import ConfigError
+from stage2_student.curriculum import check_curriculum, check_weights
 from stage2_student.kind_weights import kind_weights
 
 Schedule = Literal["cosine", "wsd", "linear", "constant"]
+Verdict = Literal["correct", "wrong", "unverified"]
 
 
 class TrainSettings(BaseModel):
@@ -91,6 +93,49 @@ class TrainSettings(BaseModel):
         [],
         description="Kinds of segments that are trained on, such as response; default: every "
         "captured position.",
+    )
+
+    sources: list[str] = Field(
+        [],
+        description="Only rows of these sources, names or quoted patterns such as 'web/*'; a "
+        "dump's card names its sources.",
+    )
+    with_segments: list[str] = Field(
+        [],
+        description="Only rows that have a segment of each of these kinds, such as rationale.",
+    )
+    verdicts: list[Verdict] = Field(
+        [],
+        description="Only rows whose answer was found correct or wrong, or that were not verified.",
+    )
+    min_tokens: int | None = Field(
+        None, ge=1, description="Only sequences of at least so many tokens."
+    )
+    max_tokens: int | None = Field(
+        None, ge=1, description="Only sequences of at most so many tokens."
+    )
+    dump_weights: list[float] = Field(
+        [],
+        description="Share of the tokens that each dump gets, in the order of --dump and in any "
+        "unit, such as 3,1. Default: the dumps as they are.",
+    )
+    mix_temperature: float | None = Field(
+        None,
+        gt=0,
+        allow_inf_nan=False,
+        description="Temperature sampling of the sources: their shares go with their tokens to "
+        "the power 1/temperature, so above 1 small sources are seen more often.",
+    )
+    max_passes: int | None = Field(
+        None,
+        ge=1,
+        description="No source (with --dump-weights: no dump) is passed over more often; then the "
+        "others go on without it.",
+    )
+    curriculum: list[str] = Field(
+        [],
+        description="What the first steps read instead, in phases such as 'until=1000 "
+        "max_tokens=256' or 'until=5000 dump_weights=3:1', one after the other; repeat the option.",
     )
 
     steps: int | None = Field(None, ge=1, description="Optimizer steps. Default: --epochs.")
@@ -183,6 +228,12 @@ class TrainSettings(BaseModel):
         kind_weights(weights)
         return weights
 
+    @field_validator("dump_weights")
+    @classmethod
+    def _shares(cls, weights: list[float]) -> list[float]:
+        check_weights(weights)
+        return weights
+
     @field_validator("student_layers")
     @classmethod
     def _ascending(cls, layers: list[int]) -> list[int]:
@@ -207,6 +258,7 @@ class TrainSettings(BaseModel):
                 "--schedule wsd, or leave it out."
             )
         self._check_schedule()
+        self._check_rows()
         return self
 
     def _check_student(self) -> None:
@@ -230,3 +282,17 @@ class TrainSettings(BaseModel):
                 f"warmup_steps {self.warmup_steps or 0} and decay_steps {self.decay_steps or 0} do "
                 f"not fit into {self.steps} steps. Give fewer, or more --steps."
             )
+
+    def _check_rows(self) -> None:
+        least, most = self.min_tokens, self.max_tokens
+        if least is not None and most is not None and least > most:
+            raise ConfigError(
+                f"min_tokens {least} is more than max_tokens {most}: no sequence is both. Correct "
+                "one of them."
+            )
+        if self.dump_weights and self.mix_temperature is not None:
+            raise ConfigError(
+                "dump_weights and mix_temperature both say how often data is read. Leave one of "
+                "them out."
+            )
+        check_curriculum(self.curriculum, self.steps, self.max_passes)

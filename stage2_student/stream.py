@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from schemas.dump_folder import DumpFolder
@@ -10,9 +10,13 @@ from schemas.errors import ConfigError, MismatchError
 from schemas.progress import Report, ignore
 from stage2_student.batch import Batch
 from stage2_student.batch_maker import BatchMaker, Reading
+from stage2_student.course import Course, Point, Stretch
+from stage2_student.curriculum import Phase
 from stage2_student.dump_agreement import check_agreement, common_temperatures
 from stage2_student.epoch_plan import EpochPlan, EpochPlans, OrderSettings
+from stage2_student.mixture import Mixture, check_mixture
 from stage2_student.read_ahead import read_ahead
+from stage2_student.row_filter import RowFilter, check_filter
 from stage2_student.row_index import RowIndex, read_index
 from stage2_student.shard_reader import Wanted
 from stage2_student.split import Part
@@ -30,8 +34,11 @@ class StreamSettings:
         rows_per_step: rows (packed, or documents) of a step over all ranks and micro-batches.
         max_length: tokens of a packed row; None for the longest sequence of the dumps.
         packing: several documents in a row; otherwise one each, padded on the right.
-        shuffle: a new order in every epoch; otherwise the dumps' own.
+        shuffle: a new order in every pass; otherwise the dumps' own.
         seed: of the order.
+        only: which rows are read at all.
+        mixture: how often dumps or sources are read.
+        phases: of the curriculum; the last one has no end.
         part: which side of the held-out split.
         held_out: share of the documents that is held out.
         temperatures: the tail mass is read at each of these.
@@ -45,6 +52,9 @@ class StreamSettings:
     packing: bool = True
     shuffle: bool = True
     seed: int = 0
+    only: RowFilter = field(default_factory=RowFilter)
+    mixture: Mixture = field(default_factory=Mixture)
+    phases: tuple[Phase, ...] = (Phase(),)
     part: Part = "train"
     held_out: float = 0.0
     temperatures: tuple[float, ...] = (1.0,)
@@ -78,13 +88,24 @@ def open_stream(
 
     Raises:
         MismatchError: the dumps differ in teacher, tokenizer, capture policy or codec.
-        ConfigError: a sequence is longer than `max_length`, a temperature is not in the dumps.
+        ConfigError: a sequence is longer than `max_length`, a temperature or a verdict is not in
+            the dumps, or the weights do not fit them.
         InputError: nothing is left to read.
         DamagedError: a shard cannot be read.
     """
     check_agreement(dumps)
     _check_temperatures(dumps, settings)
-    index = read_index(dumps, settings.part, settings.held_out, report)
+    check_filter(settings.only, dumps)
+    for phase in settings.phases:
+        check_mixture(settings.mixture.in_phase(phase), len(dumps))
+    index = read_index(
+        dumps,
+        settings.part,
+        settings.held_out,
+        report,
+        only=settings.only,
+        with_sources=settings.mixture.by_source,
+    )
     return Stream(dumps, index, settings, place or Place())
 
 
@@ -119,37 +140,48 @@ class Stream:
         self._dumps = dumps
         self._settings = settings
         self._place = place
-        self._epoch = 0
-        self._step = 0
+        self._point = Point()
         self._plans = EpochPlans(index, self._order_settings())
+        self._course = Course(self._plans, settings.phases)
         self._plans.of(0)  # says at once when a sequence does not fit
         self._maker = BatchMaker(dumps, index, self._plans, self._reading())
 
-    def plan(self, epoch: int) -> EpochPlan:
-        """The plan of an epoch (from 0): `.steps`, `.tokens`, `.fill`."""
-        return self._plans.of(epoch)
+    def plan(self, epoch: int, phase: int = 0) -> EpochPlan:
+        """The plan of an epoch (from 0) of a phase: `.steps`, `.tokens`, `.fill`."""
+        return self._plans.of(epoch, phase)
 
     def __iter__(self) -> Iterator[Batch]:
         """From the current step on, without end; a background thread reads ahead."""
-        with closing(read_ahead(self._endless(self._epoch, self._step), AHEAD)) as batches:
+        with closing(read_ahead(self._endless(self._point), AHEAD)) as batches:
             for given, batch in enumerate(batches, 1):
                 if given % self._place.micro_batches == 0:
-                    self._step += 1
-                    self._carry()
+                    self._point = self._course.after(self._point, 1)
                 yield batch
 
     def epoch_batches(self, epoch: int = 0) -> Iterator[Batch]:
         """The batches of one epoch, from its start; does not touch the current step."""
-        yield from read_ahead(self._maker.batches(epoch, 0), AHEAD)
+        whole = Stretch(phase=0, epoch=epoch, first=0, end=self.plan(epoch).steps)
+        yield from read_ahead(self._maker.batches(whole), AHEAD)
 
     def seek(self, step: int) -> None:
-        """Goes to an absolute step (over all epochs), as if that many steps had been read."""
-        self._epoch, self._step = 0, step
-        self._carry()
+        """Goes to an absolute step (over all epochs), as if that many steps had been read.
+
+        Raises:
+            ConfigError: there are not so many.
+        """
+        self._point = self._course.after(Point(), step)
+
+    def check_length(self, steps: int) -> None:
+        """Checks that so many steps can be read; plans every epoch of them.
+
+        Raises:
+            ConfigError: there are fewer; says how many.
+        """
+        self._course.after(Point(), steps)
 
     def state_dict(self) -> dict[str, Any]:
         """JSON-able: the steps whose batches were all given out, and what decides the order."""
-        return {"epoch": self._epoch, "step": self._step, **self._identity()}
+        return {"at": asdict(self._point), **self._identity()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continues where a state was taken, also with other ranks and micro-batches.
@@ -169,7 +201,7 @@ class Stream:
                 + "".join(lines)
                 + "\nGive the values of the first run, or start anew in another folder."
             )
-        self._epoch, self._step = int(state["epoch"]), int(state["step"])
+        self._point = Point(**state["at"])
 
     def _order_settings(self) -> OrderSettings:
         settings = self._settings
@@ -179,6 +211,8 @@ class Stream:
             packing=settings.packing,
             shuffle=settings.shuffle,
             seed=settings.seed,
+            mixture=settings.mixture,
+            phases=settings.phases,
         )
 
     def _reading(self) -> Reading:
@@ -207,14 +241,16 @@ class Stream:
             "seed": settings.seed,
             "part": settings.part,
             "held_out": settings.held_out,
+            "only": _jsonable(settings.only),
+            "mixture": _jsonable(settings.mixture),
+            "curriculum": [_jsonable(phase) for phase in settings.phases],
         }
 
-    def _carry(self) -> None:
-        """From a step beyond the end of its epoch into a later one."""
-        while self._step >= (steps := self.plan(self._epoch).steps):
-            self._epoch, self._step = self._epoch + 1, self._step - steps
+    def _endless(self, point: Point) -> Iterator[Batch]:
+        for stretch in self._course.stretches(point):
+            yield from self._maker.batches(stretch)
 
-    def _endless(self, epoch: int, step: int) -> Iterator[Batch]:
-        while True:
-            yield from self._maker.batches(epoch, step)
-            epoch, step = epoch + 1, 0
+
+def _jsonable(settings: RowFilter | Mixture | Phase) -> dict[str, Any]:
+    """As it comes back out of JSON."""
+    return {n: list(v) if isinstance(v, tuple) else v for n, v in asdict(settings).items()}

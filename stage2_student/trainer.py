@@ -124,7 +124,8 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]  # transformers' types
         if not torch.isfinite(total):
             raise ModelError(_diverged(inputs, self.state.global_step))
         weights = float(inputs.targets.weights_N.sum())
-        self.figures.add(total, terms, weights, sum(d.length for d in inputs.documents))
+        tokens = sum(document.length for document in inputs.documents)
+        self.figures.add(total, terms, weights, tokens, inputs.input_ids.numel())
         loss: torch.Tensor = total / num_items_in_batch * self.accelerator.num_processes
         return loss
 

@@ -14,8 +14,8 @@ from schemas.progress import Progress, Report
 
 LOG = "train_log.jsonl"
 _SECONDS_BETWEEN = 0.5
-_SUMS = 3
-"""Before the terms of the loss: the loss, the weights, the tokens."""
+_SUMS = 4
+"""Before the terms of the loss: the loss, the weights, the tokens, the places for them."""
 
 Reduce = Callable[[torch.Tensor], torch.Tensor]
 """Sums a tensor over all ranks."""
@@ -49,9 +49,11 @@ class Figures:
         """The training waited that long for its data."""
         self._waited += seconds
 
-    def add(self, total: torch.Tensor, terms: torch.Tensor, weights: float, tokens: int) -> None:
-        """One micro-batch: its loss, its terms' plain sums, the positions' weights, its tokens."""
-        counts = torch.tensor([weights, tokens], dtype=torch.float64)
+    def add(
+        self, total: torch.Tensor, terms: torch.Tensor, weights: float, tokens: int, places: int
+    ) -> None:
+        """One micro-batch: its loss, its terms' plain sums, the positions' weights, its size."""
+        counts = torch.tensor([weights, tokens, places], dtype=torch.float64)
         parts = [total.detach().reshape(1), terms.detach()]
         loss, each = (part.to("cpu", torch.float64) for part in parts)
         self._sums += torch.cat([loss, counts, each])
@@ -60,9 +62,10 @@ class Figures:
         """The means since the last line, which ends here; every rank must call this.
 
         `loss` is what is minimised, T² and weights of terms in it; a term is its plain mean in
-        nats. `tokens` and `seconds` count from the beginning of the training.
+        nats. `tokens` and `seconds` count from the beginning of the training. `fill` is the share
+        of the rows' places that held a token, `wait_share` that of the time without data.
         """
-        loss, weights, tokens, *terms = reduce(self._sums).tolist()
+        loss, weights, tokens, places, *terms = reduce(self._sums).tolist()
         seconds = time.monotonic() - self._since
         self.tokens += int(tokens)
         self.seconds += seconds
@@ -72,6 +75,7 @@ class Figures:
             "tokens": self.tokens,
             "seconds": self.seconds,
             "tokens_per_second": tokens / max(seconds, 1e-9),
+            "fill": tokens / max(places, 1),
             "wait_share": self._waited / max(seconds, 1e-9),
         }
         self._sums.zero_()
@@ -80,7 +84,7 @@ class Figures:
 
     def now(self) -> dict[str, float]:
         """Live figures of this rank alone, for the progress bar."""
-        loss, weights, tokens = self._sums[:_SUMS].tolist()
+        loss, weights, tokens, _ = self._sums[:_SUMS].tolist()
         seconds = max(time.monotonic() - self._since, 1e-9)
         found = {"loss": loss / weights} if weights else {}
         return {**found, "tokens/s": tokens / seconds, "wait": self._waited / seconds}

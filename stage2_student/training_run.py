@@ -19,6 +19,7 @@ from stage2_student.preparation import Prepared
 from stage2_student.provenance import write_provenance
 from stage2_student.run_folder import locked, publish, write_run
 from stage2_student.stopping import StopRequest
+from stage2_student.stream import Stream
 from stage2_student.trainer import DistillationTrainer, Training
 from stage2_student.training_figures import cut_lines
 
@@ -61,12 +62,7 @@ def created_by() -> str:
 def _training(prepared: Prepared, stop: StopRequest, report: Report) -> Training:
     settings, out = prepared.settings, Path(prepared.settings.out).expanduser()
     stream, source, rate = prepared.stream, prepared.student.source, prepared.rate
-    plan = stream.plan(0)
-    text = (
-        f"{plan.tokens:,} tokens an epoch in rows of {stream.max_length}, {plan.fill:.1%} of their "
-        f"places filled; {rate.steps:,} steps"
-    )
-    report(Progress(stage="train", message=text))
+    report(Progress(stage="train", message=f"{_described(stream)}; {rate.steps:,} steps"))
     described = source and {**asdict(source), "folder": str(source.folder)}
     return Training(
         objective=prepared.objective,
@@ -78,6 +74,16 @@ def _training(prepared: Prepared, stop: StopRequest, report: Report) -> Training
         out=out,
         report=report,
         stop=stop,
+    )
+
+
+def _described(stream: Stream) -> str:
+    """What is read, what was left out, and how full the rows are."""
+    plan = stream.plan(0)
+    left_out = "".join(f"{name} left out {n:,}, " for name, n in stream.index.left_out.items())
+    return (
+        f"{len(stream.index):,} sequences ({left_out}{plan.tokens:,} tokens an epoch) in rows of "
+        f"{stream.max_length}, {plan.fill:.1%} of their places filled"
     )
 
 

@@ -25,7 +25,8 @@ from stage2_student.run import train
 from stage2_student.settings import TrainSettings
 from tests.stage2_student.trainings import CONFIG, load, make_training, save_student, write_config
 
-VARYING = {"seconds", "tokens_per_second", "wait_share"}
+VARYING = {"seconds", "tokens_per_second", "wait_share", "fill"}
+"""With the machine, or with how a step is cut."""
 
 
 def figures(out):
@@ -83,6 +84,8 @@ def test_a_student_from_scratch_becomes_an_ordinary_folder(tmp_path):
         "learning_rate",
         "grad_norm",
     }
+    lines = [json.loads(line) for line in (out / "train_log.jsonl").read_text().splitlines()]
+    assert all(0 < line["fill"] <= 1 and 0 <= line["wait_share"] for line in lines)
     last = [p for p in seen if p.unit == "steps"][-1]
     assert (last.done, last.total) == (3, 3) and {"loss", "tokens/s"} <= set(last.figures)
 

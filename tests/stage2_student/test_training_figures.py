@@ -18,7 +18,7 @@ def itself(sums):
 
 
 def added(figures, total, terms, weights, tokens):
-    figures.add(torch.tensor(total), torch.tensor(terms), weights, tokens)
+    figures.add(torch.tensor(total), torch.tensor(terms), weights, tokens, 20)
 
 
 def test_a_line_has_means_over_weights_since_the_last_one():
@@ -27,6 +27,7 @@ def test_a_line_has_means_over_weights_since_the_last_one():
     added(figures, 3.0, [1.0, 4.0], 1.0, 5)
     line = figures.line(itself)
     assert (line["loss"], line["fkl"], line["ce"]) == pytest.approx((3, 5 / 3, 2))
+    assert line["fill"] == 15 / 40
     added(figures, 8.0, [8.0, 8.0], 4.0, 7)
     assert (figures.line(itself)["loss"], figures.tokens) == (2.0, 22)
 
@@ -34,8 +35,9 @@ def test_a_line_has_means_over_weights_since_the_last_one():
 def test_ranks_are_summed():
     figures = Figures(terms=["fkl"])
     added(figures, 6.0, [6.0], 2.0, 10)
-    line = figures.line(lambda sums: sums + torch.tensor([2.0, 2.0, 4.0, 2.0]))
+    line = figures.line(lambda sums: sums + torch.tensor([2.0, 2.0, 4.0, 20.0, 2.0]))
     assert (line["loss"], line["fkl"], line["tokens"]) == (2.0, 2.0, 14)
+    assert line["fill"] == 14 / 40
 
 
 def test_a_state_in_the_middle_of_a_line_goes_on():
