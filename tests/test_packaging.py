@@ -34,6 +34,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
         "schemas/FORMAT.md",
         "schemas/manifest.schema.json",
         "stage1_teacher/run.py",
+        "stage1_teacher/augment_harder.jinja",
+        "stage1_teacher/reasoning_tags.jinja",
         "stage2_student/run.py",
         "pipeline/cli.py",
         "pipeline/report.html.j2",
