@@ -205,21 +205,59 @@ def test_entries_that_a_student_cannot_say_have_minus_infinity_as_logit(loss, ta
     assert torch.autograd.grad(total, weight)[0].isfinite().all()
 
 
+@pytest.mark.parametrize("tail", ["sample", "bucket"])
 @pytest.mark.parametrize("loss", SOFT)
-def test_fp32_and_bf16_are_as_exact_as_they_can_be(loss):
-    """fp32 to 1e-5; in bf16 no further off than the dense way with bf16 products, times 1.5."""
+def test_a_student_narrower_than_the_teacher_is_taken_as_it_is(loss, tail):
+    """Five entries that the teacher all but excludes, and the student does not have."""
+    teacher_NV = make_case().teacher_NV
+    teacher_NV[:, 45:] = -60
+    case = make_case(teacher_NV=teacher_NV.numpy())
+    case.targets.labels_N.clamp_(max=44)
+    hidden, weight, _ = student(vocabulary=45)
+    ours = loss_of(case, (hidden, weight, None), [term(loss, tail=tail)], vocabulary=50)
+    narrow = make_case(teacher_NV=teacher_NV[:, :45].numpy())
+    twin = twin_loss(narrow, hidden @ weight.t(), [term(loss, tail=tail)])
+    torch.testing.assert_close(ours, twin, rtol=1e-6, atol=1e-6)
+    gradients = [torch.autograd.grad(total, weight)[0] for total in (ours, twin)]
+    torch.testing.assert_close(*gradients, rtol=1e-6, atol=1e-6)
+
+
+def value_and_gradient(total, leaf):
+    return total.detach().double(), torch.autograd.grad(total, leaf)[0].double()
+
+
+@pytest.mark.parametrize("loss", SOFT)
+def test_fp32_is_as_exact_as_fp32_can_be(loss):
     terms, rows, vocabulary = [term(loss, 2.0)], 48, 300
     exact = make_case(rows, vocabulary)
     case = make_case(rows, vocabulary, dtype=torch.float32)
     single = student(rows, vocabulary, 16, dtype=torch.float32, scale=0.5)
-    twin = twin_loss(exact, dense_logits(*(t.double() for t in single), HeadOptions()), terms)
-    torch.testing.assert_close(loss_of(case, single, terms).double(), twin, rtol=1e-5, atol=0)
-    low = student(rows, vocabulary, 16, dtype=torch.bfloat16, scale=0.5)[:2]
-    twin = twin_loss(exact, low[0].double() @ low[1].double().t(), terms)
-    rough = twin_loss(exact, (low[0] @ low[1].t()).double(), terms)
-    ours = loss_of(case, (*low, None), terms)
-    assert ours.dtype == torch.float32
+    double = [tensor.detach().double().requires_grad_() for tensor in single]
+    ours, gradient = value_and_gradient(loss_of(case, single, terms), single[1])
+    logits = dense_logits(*double, HeadOptions())
+    twin, reference = value_and_gradient(twin_loss(exact, logits, terms), double[1])
+    torch.testing.assert_close(ours, twin, rtol=1e-5, atol=0)
+    assert (gradient - reference).abs().max() < 1e-5 * reference.abs().max()
+
+
+@pytest.mark.parametrize("loss", SOFT)
+def test_bf16_is_no_worse_than_the_dense_way_in_bf16(loss):
+    """The tolerance is the dense twin's own error when its product runs in bf16, times 1.5."""
+    terms, rows, vocabulary = [term(loss, 2.0)], 48, 300
+    exact = make_case(rows, vocabulary)
+    case = make_case(rows, vocabulary, dtype=torch.float32)
+    hidden, weight, _ = student(rows, vocabulary, 16, dtype=torch.bfloat16, scale=0.5)
+    best = weight.detach().double().requires_grad_()
+    twin, reference = value_and_gradient(
+        twin_loss(exact, hidden.detach().double() @ best.t(), terms), best
+    )
+    dense = twin_loss(exact, (hidden @ weight.t()).double(), terms)
+    rough, rough_gradient = value_and_gradient(dense, weight)
+    total = loss_of(case, (hidden, weight, None), terms)
+    assert total.dtype == torch.float32
+    ours, gradient = value_and_gradient(total, weight)
     assert (ours - twin).abs() < 1.5 * (rough - twin).abs() + 1e-4 * twin.abs()
+    assert (gradient - reference).norm() < 1.5 * (rough_gradient - reference).norm()
 
 
 SMOOTHED = [("ce", 1.0, 1.0, "none", {"smoothing": 0.2})]
