@@ -17,7 +17,7 @@ _BYTES_PER_CHOSEN_ENTRY = 2.15
 _BYTES_PER_DRAW = 2.9
 _BYTES_OF_COLUMN = {"max_logit": 3.0, "response": 2.0, "rationale": 2.0}
 """Per position; the other optional columns weigh little."""
-_BYTES_PER_ELEMENT = {"int8": 0.85, "bf16": 1.33}
+_BYTES_PER_ELEMENT = {"int8": 0.91, "bf16": 1.38}
 _BYTES_PER_STATE = 3.0
 
 _LOG2_BOUND = (0.0, 4.0, 7.0, 8.0, 9.0, 10.0, 11.0)

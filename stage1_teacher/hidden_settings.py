@@ -19,7 +19,7 @@ class HiddenSettings(BaseModel):
     hidden_codec: Literal["int8", "bf16"] = Field(
         "int8",
         description="How hidden states are stored: int8 loses about 1 %, as running the teacher in "
-        "bf16 does; bf16 loses nothing of a bf16 teacher and takes 1.6 times the space.",
+        "bf16 does; bf16 loses nothing of a bf16 teacher and is half as large again.",
     )
     hidden_projection: int | None = Field(
         None,

@@ -51,6 +51,7 @@ def real_dump(real_teacher: Path, tmp_path_factory: pytest.TempPathFactory) -> P
         max_length=256,
         unit_size=16,
         corpus_license="apache-2.0",
+        hidden_layers=["15", "last"],
     )
     dump(settings)
     return folder / "dump"
