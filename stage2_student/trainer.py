@@ -16,7 +16,7 @@ import torch
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from schemas.errors import ModelError
-from schemas.progress import Report
+from schemas.progress import Progress, Report
 from stage2_student.batch import Batch
 from stage2_student.checkpoints import Checkpoints, write_state
 from stage2_student.objective import Objective
@@ -93,6 +93,8 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]  # transformers' types
         sums = torch.tensor([weights, float(self.training.stop.asked)], device=device)
         sums = self.accelerator.reduce(sums, reduction="sum")
         self._stop_agreed = sums[1]
+        if self.is_world_process_zero() and sums[0] == 0:
+            self.training.report(Progress(stage="train", message=_weightless(self.state)))
         return batches, sums[0].clamp(min=torch.finfo(torch.float32).tiny)
 
     def stop_agreed(self) -> bool:
@@ -227,6 +229,13 @@ class _Flow(TrainerCallback):  # type: ignore[misc]
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """From here on a signal interrupts again."""
         self._stop.training = False
+
+
+def _weightless(state: Any) -> str:
+    return (
+        f"nothing is learned in step {state.global_step + 1}: all of its positions weigh 0. Look "
+        "at --train-on, --token-weights and --wrong-weight if this comes often."
+    )
 
 
 def _diverged(batch: Batch, step: int) -> str:

@@ -85,7 +85,7 @@ def test_a_student_from_scratch_becomes_an_ordinary_folder(tmp_path):
         "grad_norm",
     }
     lines = [json.loads(line) for line in (out / "train_log.jsonl").read_text().splitlines()]
-    assert all(0 < line["fill"] <= 1 and 0 <= line["wait_share"] for line in lines)
+    assert all(0 < line["fill"] <= 1 and line["wait_share"] >= 0 for line in lines)
     last = [p for p in seen if p.unit == "steps"][-1]
     assert (last.done, last.total) == (3, 3) and {"loss", "tokens/s"} <= set(last.figures)
 
@@ -116,6 +116,15 @@ def test_a_sum_of_losses_with_weighted_tokens_is_logged_term_by_term(tmp_path):
     assert train(settings).finished_before
     text = (Path(settings.out) / "README.md").read_text()
     assert "0.5*fkl(temperature=2, tail=sample) + 0.2*fkl(tail=sample) + 0.1*jsd(beta=0.2" in text
+
+
+def test_a_step_whose_positions_all_weigh_nothing_is_told(tmp_path):
+    seen = []
+    settings = make_training(tmp_path, steps=2, token_weights=["response=0", "text=0"])
+    train(settings, seen.append)
+    told = [p.message for p in seen if "weigh 0" in p.message]
+    assert [message.split(":")[0][-1] for message in told] == ["1", "2"]
+    assert [line["loss"] for line in figures(settings.out)] == [0, 0]
 
 
 @pytest.mark.parametrize("loss", LOSSES)
