@@ -23,6 +23,7 @@ from stage1_teacher.completions import Completion, Prompt, Sampling
 from stage1_teacher.engine import EngineSettings
 from stage1_teacher.response_ends import end_ids
 from stage1_teacher.samples import Ragged, Sample, Signals
+from stage1_teacher.vllm_death import explained_death
 from stage1_teacher.vllm_options import vllm_info
 from stage1_teacher.vllm_start import start_llm
 
@@ -144,7 +145,8 @@ class CompatEngine:
     def _ask(self, sequences: Sequence[npt.NDArray[np.int32]], params: Any) -> Any:
         self.start()
         prompts = [{"prompt_token_ids": ids.tolist()} for ids in sequences]
-        return self._llm.generate(prompts, params, use_tqdm=False)
+        with explained_death():
+            return self._llm.generate(prompts, params, use_tqdm=False)
 
 
 def _groups(lengths: Sequence[int]) -> Iterator[list[int]]:

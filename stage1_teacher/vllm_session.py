@@ -17,10 +17,11 @@ import numpy as np
 import numpy.typing as npt
 
 import schemas.errors
-from schemas.errors import InputError, PotstillError, TemporaryError
+from schemas.errors import InputError, PotstillError
 from schemas.manifest import Capture
 from stage1_teacher.capture_signals import split_signals
 from stage1_teacher.samples import Ints, Ragged, Signals
+from stage1_teacher.vllm_death import explained_death
 from stage1_teacher.vllm_rows import Span, Ticket
 from stage1_teacher.vllm_spool import Bits, take_states
 from stage1_teacher.vllm_step import TICKET
@@ -104,7 +105,9 @@ class Session:
             for key, request in enumerate(requests):
                 under_way[self._add(key, request)] = key
             while under_way:
-                for output in _stepped(engine):
+                with explained_death():
+                    outputs = engine.step()
+                for output in outputs:
                     if output.finished:
                         ended[under_way.pop(output.request_id)] = output.outputs[0]
                 tokens = sum(len(requests[key].input_ids) for key in ended)
@@ -149,7 +152,8 @@ class Session:
         name = f"potstill-{self._runs}-{key}"
         prompt = tokens_input(request.input_ids.tolist())
         try:
-            self._llm.llm_engine.add_request(name, prompt, params)
+            with explained_death():
+                self._llm.llm_engine.add_request(name, prompt, params)
         except (ValueError, VLLMValidationError) as error:
             raise InputError(f"vLLM refuses sample {request.name!r}: {error}") from error
         return name
@@ -176,9 +180,9 @@ class Session:
     def _call(self, method: str, request: Any) -> tuple[dict[str, Any], Arrays]:
         """Calls our method in every worker; the answer is the one that says something."""
         message = json.dumps(request).encode()
-        answers = [
-            unpack(m) for m in self._llm.collective_rpc(f"potstill_{method}", args=(message,))
-        ]
+        with explained_death():
+            messages = self._llm.collective_rpc(f"potstill_{method}", args=(message,))
+        answers = [unpack(m) for m in messages]
         for head, _ in answers:
             if "error" in head:
                 kind: type[PotstillError] = getattr(schemas.errors, head["error"])
@@ -192,18 +196,6 @@ def _end(request: Request, output: Any) -> tuple[int, int]:
     if request.next_id is not None:
         return request.next_id, length
     return int(output.token_ids[-1]), length + len(output.token_ids) - 1
-
-
-def _stepped(engine: Any) -> list[Any]:
-    from vllm.v1.engine.exceptions import EngineDeadError
-
-    try:
-        return list(engine.step())
-    except EngineDeadError as error:
-        raise TemporaryError(
-            f"vLLM's process died: {error} Its own log says why; often memory ran out. "
-            "Finished units are kept: run the same command again to go on."
-        ) from error
 
 
 def _signals(arrays: Arrays) -> Signals:

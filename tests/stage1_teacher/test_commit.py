@@ -26,7 +26,7 @@ from schemas.errors import (
     PotstillError,
     TemporaryError,
 )
-from schemas.manifest import Alignment, Capture, Manifest, Settings, Statistics
+from schemas.manifest import Alignment, Capture, Manifest, Settings, Statistics, plan_identity
 from schemas.shard_sums import ShardCounts
 from schemas.storage_posix import PosixStore
 from schemas.strict_json import parse_model
@@ -137,6 +137,20 @@ def test_a_run_continues(folder: Path) -> None:
         again.finalise()
     finish(folder / "d")
     check_whole(folder / "d")
+
+
+def test_another_machine_may_turn_the_engines_knobs(folder: Path) -> None:
+    """The first worker's stand in the manifest; they are no part of what a dump is compared by."""
+    path = folder / "d"
+    for options in ({"max_num_seqs": 4}, {"max_num_seqs": 8, "enforce_eager": True}, None):
+        work = open_work(path, settings(), UNITS, created_by="test", engine_options=options)
+        assert work.plan.engine_options == {"max_num_seqs": 4}
+    manifest = finish(path)
+    assert manifest.engine_options == {"max_num_seqs": 4}
+    assert check_whole(path) == manifest
+    assert manifest.plan == plan_identity(settings())
+    other = finish(folder / "e")
+    assert (other.engine_options, other.plan) == ({}, manifest.plan)
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
