@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from fsspec.implementations.local import LocalFileSystem
 
 from schemas import layout
 from schemas.codecs import CODECS
@@ -25,6 +26,7 @@ from schemas.manifest import (
     settings_of,
 )
 from schemas.shard_reading import ShardFault, check_footer, open_parquet
+from schemas.store_failures import store_failure, store_failures
 from schemas.strict_json import parse_model
 
 _COMPANION = re.compile(
@@ -124,7 +126,8 @@ class DumpFolder:
     def listing(self, folder: str) -> list[str]:
         """Every name in one of the dump's folders, ascending; none when there is no such folder."""
         try:
-            found = self.filesystem.ls(self.join(folder), detail=False)
+            with store_failures(self.join(folder)):
+                found = self.filesystem.ls(self.join(folder), detail=False)
         except FileNotFoundError:
             return []
         return sorted(str(path).rstrip("/").rpartition("/")[2] for path in found)
@@ -135,7 +138,13 @@ class DumpFolder:
 
     @contextmanager
     def reading(self, name: str) -> Iterator[None]:
-        """Says of which file of which dump an error is, and what to do; for reading row groups."""
+        """Says of which file of which dump an error is, and what to do; for reading row groups.
+
+        Raises:
+            DamagedError: the file is not what it should be.
+            InputError: no or wrong credentials.
+            TemporaryError: the store or the network failed.
+        """
         try:
             yield
         except ShardFault as error:
@@ -143,7 +152,12 @@ class DumpFolder:
                 f"{name} in {self.url}: {str(error).rstrip('.')}. Run `potstill verify {self.url}` "
                 "to see what else is wrong, then take a fresh copy of that file."
             ) from error
-        except (pa.ArrowException, OSError, ValueError) as error:
+        except Exception as error:
+            failure = store_failure(error, f"{name} in {self.url}")
+            if failure is not None and not isinstance(self.filesystem, LocalFileSystem):
+                raise failure from error
+            if not isinstance(error, pa.ArrowException | OSError | ValueError):
+                raise
             raise DamagedError(
                 f"{name} in {self.url} cannot be read: {error}. Run `potstill verify {self.url}` "
                 "to see what else is wrong, then take a fresh copy of that file."
@@ -179,9 +193,11 @@ def open_dump(url: str | Path, *, expect: str | None = None, growing: bool = Fal
     where = f"{url}/{layout.MANIFEST}"
     data = read_small(filesystem, f"{path.rstrip('/')}/{layout.MANIFEST}")
     if data is None and growing:
-        data = newest_ledger(filesystem, path)
+        with store_failures(str(url)):
+            data = newest_ledger(filesystem, path)
     if data is None:
-        raise nothing_complete(filesystem, path, str(url))
+        with store_failures(str(url)):
+            raise nothing_complete(filesystem, path, str(url))
     manifest = parse_model(Manifest, data, where)
     _check_manifest(manifest, where)
     if expect is not None and expect != manifest.identity:

@@ -11,6 +11,7 @@ from fsspec.implementations.local import LocalFileSystem
 from schemas import layout
 from schemas.errors import DamagedError, FormatError, InputError, TemporaryError
 from schemas.plan import Plan
+from schemas.store_failures import store_failures
 from schemas.strict_json import LARGEST, parse_model
 
 _MAGIC = re.compile(r"[*?\[]")
@@ -26,11 +27,19 @@ def expand(pattern: str) -> list[str]:
     if not _MAGIC.search(pattern):
         return [pattern]
     filesystem, path = locate(pattern)
-    matches = sorted(str(match) for match in filesystem.glob(path) if filesystem.isdir(match))
+    with store_failures(pattern):
+        matches = _folders(filesystem, path)
     if not matches:
         raise InputError(f"no folder matches {pattern!r}. Check the pattern, and quote it.")
     local = isinstance(filesystem, LocalFileSystem)
     return [match if local else str(filesystem.unstrip_protocol(match)) for match in matches]
+
+
+def _folders(filesystem: Any, pattern: str) -> list[str]:
+    try:
+        return sorted(str(match) for match in filesystem.glob(pattern) if filesystem.isdir(match))
+    except FileNotFoundError:  # there is not even the bucket
+        return []
 
 
 def locate(url: str) -> tuple[Any, str]:
@@ -53,17 +62,18 @@ def read_small(filesystem: Any, path: str) -> bytes | None:
 
     Raises:
         DamagedError: a symbolic link, or larger than is read.
-        InputError: no permission.
+        InputError: no permission, or no credentials.
         TemporaryError: the store failed.
     """
     try:
         if isinstance(filesystem, LocalFileSystem) and Path(path).is_symlink():
             raise DamagedError(f"{path} is a symbolic link; these are not followed inside a dump.")
-        size = filesystem.size(path)
-        if size is not None and size > LARGEST:
-            raise DamagedError(f"{path} has {size:,} bytes; at most {LARGEST:,} are read.")
-        content: bytes = filesystem.cat_file(path)
-        return content
+        with store_failures(path):
+            size = filesystem.size(path)
+            if size is not None and size > LARGEST:
+                raise DamagedError(f"{path} has {size:,} bytes; at most {LARGEST:,} are read.")
+            content: bytes = filesystem.cat_file(path)
+            return content
     except (FileNotFoundError, NotADirectoryError):
         return None
     except IsADirectoryError as error:

@@ -18,6 +18,7 @@ from fsspec.implementations.local import LocalFileSystem
 from schemas.columns import Column, arrow_schema
 from schemas.errors import DamagedError, PotstillError, TemporaryError
 from schemas.shards import FOOTER_KEY
+from schemas.store_failures import store_failure
 from schemas.strict_json import parse_json
 
 LARGEST_FOOTER = 64 << 20
@@ -55,7 +56,7 @@ def open_parquet(filesystem: Any, path: str, size: int) -> pq.ParquetFile:
     except (pa.ArrowException, ValueError) as error:
         raise ShardFault(f"it is no readable Parquet file: {error}") from error
     except OSError as error:
-        raise _unreadable(error) from error
+        raise (not local and store_failure(error, path)) or _unreadable(error) from error
 
 
 def check_footer(

@@ -17,6 +17,7 @@ from schemas.hidden_states import first_state_problem
 from schemas.manifest import Shard
 from schemas.row_group import list_column, nested_column
 from schemas.shard_sums import ShardSums
+from schemas.store_failures import store_failures
 from schemas.value_ranges import first_problem
 
 _BLOCK = 1 << 20
@@ -67,13 +68,15 @@ def verify_shard(dump: DumpFolder, shard: Shard, tick: Tick) -> ShardVerdict:
         verdict.findings.append(Finding(where=hidden, problem=problem, cure=FRESH))
     if verdict.findings:
         return verdict
+    name = data
     try:
         sums, rows = _read(dump, shard)
         if dump.manifest.capture.hidden_layers:
+            name = hidden
             _read_hidden(dump, shard, rows)
     except DamagedError as error:
         problem = str(error.__cause__ or error).rstrip(".")  # without the advice to run verify
-        verdict.findings.append(Finding(where=data, problem=problem, cure=FRESH))
+        verdict.findings.append(Finding(where=name, problem=problem, cure=FRESH))
         return verdict
     verdict.sums = sums
     verdict.ids = np.asarray([_hash(name) for name, _ in rows], np.uint64)
@@ -87,7 +90,8 @@ def verify_shard(dump: DumpFolder, shard: Shard, tick: Tick) -> ShardVerdict:
 
 def _hash_findings(dump: DumpFolder, name: str, expected: str, tick: Tick) -> Iterator[Finding]:
     try:
-        found = _sha256(dump.filesystem, dump.join(name), tick)
+        with store_failures(f"{name} in {dump.url}"):
+            found = _sha256(dump.filesystem, dump.join(name), tick)
     except FileNotFoundError:
         yield Finding(where=name, problem="the file is missing", cure=FRESH)
         return
@@ -148,7 +152,7 @@ def _read_hidden(dump: DumpFolder, shard: Shard, rows: list[tuple[str, int]]) ->
         start += table.num_rows
         problem = first_state_problem(table, capture) or _other_rows(table, expected)
         if problem:
-            raise DamagedError(f"hidden states, row group {index}: {problem}")
+            raise DamagedError(f"row group {index}: {problem}")
 
 
 def _other_rows(table: pa.Table, expected: list[tuple[str, int]]) -> str | None:
