@@ -53,12 +53,15 @@ def capturer_of(engine: VllmEngine) -> Any:
     return core.model_executor.driver_worker.worker.potstill_capturer
 
 
-def generate(engine: VllmEngine, prompts: Sequence[np.ndarray], **params: Any) -> None:
+def generate(
+    engine: VllmEngine, prompts: Sequence[np.ndarray], seeds: Sequence[int] = (), **params: Any
+) -> None:
     """Runs vLLM alone, our extension idle."""
     from vllm import SamplingParams
 
     texts = [{"prompt_token_ids": ids.tolist()} for ids in prompts]
-    llm_of(engine).generate(texts, SamplingParams(**params), use_tqdm=False)
+    asked = [SamplingParams(seed=seed, **params) for seed in seeds or [None] * len(texts)]
+    llm_of(engine).generate(texts, asked, use_tqdm=False)
 
 
 @contextmanager

@@ -295,6 +295,18 @@ def test_rows_that_are_missing_are_an_error(
         run(engine, make_samples((100,)), THRESHOLD)
 
 
+@pytest.mark.parametrize("head_dtype", ["float32", "model"])
+def test_the_head_is_as_precise_as_was_asked_for(teacher: Path, head_dtype: str) -> None:
+    """bfloat16 logits have 8 bits; from the same weights float32 ones have more."""
+    ours = vllm(teacher, dtype="bfloat16", options={"head_dtype": head_dtype})
+    theirs = TransformersEngine(EngineSettings(model=teacher, dtype="bfloat16"))
+    samples = make_samples((60,))
+    (found,), (twin,) = run(ours, samples, TOP_K), run(theirs, samples, TOP_K)
+    assert np.abs(found.token_logprobs - twin.token_logprobs).mean() < 0.05
+    coarse = (found.max_logit.view(np.uint32) & 0xFFFF) == 0
+    assert coarse.all() == (head_dtype == "model")
+
+
 @pytest.fixture
 def recomputed(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     """Lengths of what was computed a second time."""
