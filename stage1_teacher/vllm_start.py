@@ -6,6 +6,7 @@ before it is imported. One machine only: nothing listens but on the loopback int
 
 import json
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -94,7 +95,8 @@ def start_llm(settings: EngineSettings, **more: Any) -> Any:
     check_remote_code(locate_teacher(settings.model, settings.revision), settings)
     from vllm import LLM
 
-    with explained_start(settings):
+    with explained_start(settings), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=FutureWarning, module="vllm")
         return LLM(**(llm_arguments(settings) | more))
 
 
