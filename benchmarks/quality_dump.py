@@ -13,8 +13,8 @@ from schemas.dump_folder import DumpFolder, open_dump
 from schemas.manifest import Capture, Corpus, Limits, Settings, Teacher, Tokenizer
 from stage1_teacher.commit import open_work
 from stage1_teacher.engine import ENGINES, EngineSettings
-from stage1_teacher.samples import Sample, Segment
 from stage1_teacher.responses import Tally
+from stage1_teacher.samples import Sample, Segment
 from stage1_teacher.shard_writer import CapturedRows, Recipe, write_unit
 from stage2_student.distillation import distillation_loss
 from stage2_student.objective import Objective
