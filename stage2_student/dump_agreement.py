@@ -10,7 +10,10 @@ from schemas.dump_folder import DumpFolder
 from schemas.errors import InputError, MismatchError
 from schemas.manifest import Capture, Manifest, Teacher, Tokenizer
 
-_BESIDE = {"temperatures", "optional_columns", "hidden_layers", "hidden_codec"}
+_BESIDE = {
+    *("temperatures", "optional_columns"),
+    *("hidden_layers", "hidden_codec", "hidden_width", "hidden_projection"),
+}
 """Of the capture policy: what adds columns and does not change the others."""
 
 
@@ -28,12 +31,14 @@ def check_agreement(dumps: Sequence[DumpFolder]) -> None:
 
     Raises:
         InputError: no dump, or the same one twice.
-        MismatchError: two of them differ; shows every differing field with both values.
+        MismatchError: two of them differ; shows every differing field with both values, or the
+            tokenizers alone.
     """
     if not dumps:
         raise InputError("no dump was given: name at least one with --dump.")
     first = dumps[0]
     for other in dumps[1:]:
+        _check_tokenizers(first, other)
         found = differences(_agreed(first.manifest), _agreed(other.manifest))
         if found:
             lines = "".join(f"\n  {line}" for line in found)
@@ -48,6 +53,23 @@ def common_temperatures(dumps: Sequence[DumpFolder]) -> tuple[float, ...]:
     """The temperatures that all of the dumps hold, ascending."""
     grids = [set(dump.manifest.capture.temperatures) | {1.0} for dump in dumps]
     return tuple(sorted(set.intersection(*grids)))
+
+
+def _check_tokenizers(first: DumpFolder, other: DumpFolder) -> None:
+    """With other tokenizers the ids mean other tokens, and nothing else needs to be compared."""
+    one, two = first.manifest, other.manifest
+    if one.tokenizer.fingerprint == two.tokenizer.fingerprint:
+        return
+    lines = "".join(
+        f"\n  {dump.url}: that of {dump.manifest.teacher.name}, "
+        f"{dump.manifest.tokenizer.size:,} tokens, {dump.manifest.tokenizer.fingerprint}"
+        for dump in (first, other)
+    )
+    raise MismatchError(
+        f"these dumps have different tokenizers, so an id means one token here and another there:"
+        f"{lines}\nA student has one tokenizer: train on the dumps of one of them, or dump the "
+        "other corpus again with a teacher that has the same tokenizer."
+    )
 
 
 def _agreed(manifest: Manifest) -> _Agreed:

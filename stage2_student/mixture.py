@@ -129,8 +129,9 @@ def check_mixture(mixture: Mixture, dumps: int) -> None:
     weights = mixture.dump_weights
     if weights and len(weights) != dumps:
         raise ConfigError(
-            f"dump_weights has {len(weights)} numbers for {dumps} dumps. Give one for each, in the "
-            "order of --dump; the dumps of a pattern are in the order of their names."
+            f"dump_weights has {len(weights)} numbers for {dumps} dump{'s' * (dumps != 1)}. Give "
+            "one for each, in the order of --dump; those of a pattern are in the order of their "
+            "names."
         )
 
 

@@ -170,11 +170,19 @@ def test_accumulation_normalises_by_the_weights_of_the_whole_step(tmp_path):
         assert (found[name] - expected[name]).norm() < 1e-3 * expected[name].norm(), name
 
 
-@pytest.mark.parametrize("dropout", ["", "attention_dropout: 0.1\n"])
-def test_a_resumed_training_is_the_uninterrupted_one(tmp_path, dropout):
+CURRICULUM = {
+    "curriculum": ["until=2 max_tokens=20", "until=4 min_tokens=8"],
+    "mix_temperature": 3.0,
+}
+
+
+@pytest.mark.parametrize(
+    ("dropout", "data"), [("", {}), ("attention_dropout: 0.1\n", {}), ("", CURRICULUM)]
+)
+def test_a_resumed_training_is_the_uninterrupted_one(tmp_path, dropout, data):
     """Bit for bit: losses, learning rates, gradient norms, weights; log lines across the cut."""
     path = write_config(tmp_path, CONFIG + dropout)
-    words = {"student_config": str(path), "steps": 7, "save_steps": 3, "log_steps": 2}
+    words = {**data, "student_config": str(path), "steps": 7, "save_steps": 3, "log_steps": 2}
     words["grad_accumulation"] = 2
     whole = make_training(tmp_path, out=str(tmp_path / "whole"), **words)
     cut = make_training(tmp_path, out=str(tmp_path / "cut"), **words)
@@ -211,11 +219,36 @@ def test_other_settings_are_refused_field_by_field(tmp_path):
     with pytest.raises(StoppedError):
         train(settings, Stop(2))
     changed = {"resume": True, "learning_rate": 0.5, "schedule": "linear", "save_steps": 1}
+    changed |= {"min_tokens": 9, "sources": ["synthetic/a"], "mix_temperature": 2.0}
     with pytest.raises(ConflictError) as caught:
         train(settings.model_copy(update=changed))
     assert "learning_rate: 0.5 here, 0.01 there" in str(caught.value)
     assert "schedule: linear here, cosine there" in str(caught.value)
+    assert "min_tokens: 9 here, none there" in str(caught.value)
+    assert "sources: ['synthetic/a'] here, [] there" in str(caught.value)
+    assert "mix_temperature: 2.0 here, none there" in str(caught.value)
     assert "save_steps" not in str(caught.value)
+
+
+def test_what_is_left_out_and_how_full_rows_are_is_said(tmp_path):
+    seen = []
+    train(make_training(tmp_path, steps=1, min_tokens=10), seen.append)
+    [text] = [progress.message for progress in seen if "tokens an epoch" in progress.message]
+    assert "--min-tokens 10 left out" in text and "% of their places filled" in text
+
+
+def test_data_that_cannot_be_is_refused_before_anything_is_written(tmp_path):
+    for given, words in (
+        ({"max_tokens": 2}, "--max-tokens 2: 24 left out"),
+        ({"sources": ["synthetic/z"]}, "the dumps hold synthetic/a, synthetic/b"),
+        ({"verdicts": ["correct"]}, "holds no verdicts"),
+        ({"dump_weights": [1.0, 2.0]}, "2 numbers for 1 dump"),
+        ({"max_passes": 1, "steps": 1000}, r"after \d+ steps"),
+    ):
+        settings = make_training(tmp_path, **{"steps": 2, **given})
+        with pytest.raises(InputError, match=words):
+            train(settings)
+        assert not Path(settings.out).exists()
 
 
 def test_other_rows_of_a_step_are_refused(tmp_path):

@@ -30,6 +30,12 @@ def test_the_words_of_the_quickstart():
         ({"betas": [0.9]}, "[0.9]", "--betas 0.9,0.95"),
         ({"steps": 3, "epochs": 1}, "steps 3 and epochs 1", "Leave one"),
         ({"decay_steps": 3}, "cosine", "--schedule wsd"),
+        ({"dump_weights": [0.0, 0.0]}, "0, 0", "--dump-weights 3,1"),
+        ({"dump_weights": [2.0, -1.0]}, "2, -1", "do not sum to zero"),
+        ({"min_tokens": 9, "max_tokens": 8}, "min_tokens 9", "Correct one"),
+        ({"dump_weights": [1.0], "mix_temperature": 2}, "mix_temperature", "Leave one"),
+        ({"curriculum": ["until=9 max_tokens=4"]}, "not given", "Give --steps"),
+        ({"curriculum": ["soon"], "steps": 9}, "soon", "until=1000 max_tokens=256"),
         ({"steps": 4, "warmup_steps": 5}, "warmup_steps 5", "more --steps"),
         (
             {"steps": 9, "warmup_steps": 5, "decay_steps": 5, "schedule": "wsd"},
