@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from schemas.columns import TEXTS
 from schemas.dump_folder import DumpFolder
 from schemas.errors import DamagedError, InputError
 from schemas.hidden_states import check_states, layer_states, split_states, state_columns
@@ -42,6 +43,7 @@ class Row:
         tail_logmass: [P] log of the probability outside the kept entries.
         token_logprobs: [P] log-probability of the realised next token.
         hidden: per layer [L, W] hidden states of every token; only the layers asked for.
+        texts: of a response that the teacher wrote: `prompt`, `response`, `answer`, `verdict`, ….
     """
 
     id: str
@@ -54,6 +56,7 @@ class Row:
     tail_logmass: Floats
     token_logprobs: Floats
     hidden: dict[Layer, Floats]
+    texts: dict[str, str | bool | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +120,8 @@ def _group_rows(
     table: pa.Table, states: Iterator[tuple[str, dict[Layer, Floats]]] | None
 ) -> Iterator[Row]:
     group = RowGroup.of(table)
-    plain = table.select(["id", "source", "segments"]).to_pylist()
+    texts = [name for name in TEXTS if name in table.column_names]
+    plain = table.select(["id", "source", "segments", *texts]).to_pylist()
     logprobs = _logprobs(group)
     for index, row in enumerate(plain):
         span = _span(group.positions, index)
@@ -135,6 +139,7 @@ def _group_rows(
             tail_logmass=group.tail_logmass.values[span],
             token_logprobs=group.token_logprobs.values[span],
             hidden=found,
+            texts={name: row[name] for name in texts},
         )
 
 

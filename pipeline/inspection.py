@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from schemas.columns import COLUMNS
+from schemas.columns import TEXTS
 from schemas.dump_folder import DumpFolder
 from schemas.errors import DamagedError, InputError
 from schemas.value_ranges import check_values
@@ -16,7 +16,6 @@ from stage1_teacher.card import figures, hidden_sentence, policy_sentence
 
 ALTERNATIVES = 5
 _SHOWN_IDS = 3
-_TEXTS = [c.name for c in COLUMNS if c.optional and not pa.types.is_list(c.type)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,7 +162,7 @@ def _view(table: pa.Table, index: int, shard: str, text: TokenText) -> SampleVie
         source=row["source"],
         shard=shard,
         tokens=tuple(_tokens(row, text)),
-        texts={column: row[column] for column in _TEXTS if column in row},
+        texts={column: row[column] for column in TEXTS if column in row},
     )
 
 

@@ -130,6 +130,9 @@ COLUMNS: tuple[Column, ...] = (
 
 BY_NAME = {column.name: column for column in COLUMNS}
 
+TEXTS = tuple(c.name for c in COLUMNS if c.optional and not pa.types.is_list(c.type))
+"""The optional columns with one value a row: what was asked, written and compared."""
+
 
 def temperature_column(temperature: float) -> Column:
     """The tail mass at one temperature of the grid; `tail_logmass` itself at temperature 1."""

@@ -174,6 +174,8 @@ def _statistics_findings(shard: Shard, sums: ShardSums) -> Iterator[Finding]:
         yield from _differing(shard, name, there, here)
     there, here = shard.statistics.alignment.positions, found.statistics.alignment.positions
     yield from _differing(shard, "aligned positions", there, here)
+    if shard.generation is not None:
+        yield from _differing(shard, "responses kept", shard.generation.kept, found.rows)
 
 
 def _differing(shard: Shard, name: str, there: float, here: float) -> Iterator[Finding]:

@@ -2,11 +2,13 @@
 
 import json
 import math
+import shutil
 from pathlib import Path
 
 import pytest
 
 from schemas.dump_folder import open_dump
+from schemas.manifest import digest
 from tests.pipeline.command_line import Ran, potstill
 from tests.tiny import tiny_teacher, write_rows
 
@@ -77,6 +79,29 @@ def test_the_dump_is_whole_and_shows_its_answers(generated: tuple[Path, dict]) -
     page = potstill("inspect", dump, "--id", "r0").out
     for words in ("finish_reason", "verdict", "gold", "rationale"):
         assert words in page
+
+
+def test_python_gives_what_was_written_and_compared(generated: tuple[Path, dict]) -> None:
+    from potstill import open_dump as opened
+
+    row = next(iter(opened(generated[0]).rows()))
+    assert row.texts["prompt"] == "Count 0 stones."
+    assert row.texts["verdict"] in (True, False, None)
+    assert str(row.texts["response"]).endswith(str(row.texts["answer"]))
+
+
+def test_counts_that_are_not_the_rows_are_found_out(
+    generated: tuple[Path, dict], tmp_path: Path
+) -> None:
+    dump = shutil.copytree(generated[0], tmp_path / "dump")
+    manifest = json.loads((dump / "manifest.json").read_text())
+    manifest["shards"][0]["generation"]["kept"] += 1
+    del manifest["identity"]
+    altered = {**manifest, "identity": digest(manifest)}
+    (dump / "manifest.json").write_text(json.dumps(altered))
+    ran = potstill("verify", dump)
+    assert ran.code == 1
+    assert "responses kept 4; found 3" in ran.out + ran.err
 
 
 def test_both_engines_write_the_same_rows(generated: tuple[Path, dict], place: Path) -> None:
