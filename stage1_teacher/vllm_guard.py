@@ -50,6 +50,7 @@ _EITHER = (
     Needed("vllm", "LLM", ("collective_rpc", "llm_engine")),
     Needed("vllm.v1.engine.llm_engine", "LLMEngine", ("add_request", "step", "abort_request")),
     Needed("vllm.v1.engine.exceptions", "EngineDeadError"),
+    Needed("vllm.exceptions", "VLLMValidationError"),
     Needed("vllm.inputs", "tokens_input"),
     Needed("vllm", "SamplingParams", ("extra_args",)),
     Needed("vllm.engine.arg_utils", "EngineArgs", ("worker_extension_cls",)),

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from schemas.errors import ModelError
+from schemas.errors import ConfigError, ModelError
 from stage1_teacher.hidden_policy import check_layers
 
 
@@ -17,10 +17,11 @@ def expose_layers(runner: Any, layers: list[str]) -> None:
 
     Raises:
         ModelError: vLLM's implementation of the teacher cannot give them.
-        ConfigError: a layer is beyond the teacher.
+        ConfigError: a layer is beyond the teacher, or the layers are on several ranks.
     """
     if not layers:
         return
+    _check_one_stage(runner)
     model = runner.get_model()
     check_layers(layers, int(runner.model_config.hf_text_config.num_hidden_layers))
     if not hasattr(model, "set_aux_hidden_state_layers"):
@@ -33,6 +34,16 @@ def expose_layers(runner: Any, layers: list[str]) -> None:
         if hasattr(module, "_maybe_add_hidden_state"):
             _copy_inputs(module)
     runner.use_aux_hidden_state_outputs = True
+
+
+def _check_one_stage(runner: Any) -> None:
+    """What goes from rank to rank has no place for further states."""
+    if int(runner.parallel_config.pipeline_parallel_size) > 1:
+        raise ConfigError(
+            "hidden states between layers are not captured across a pipeline of ranks. "
+            "Give --tensor-parallel-size instead of --pipeline-parallel-size, or "
+            "--hidden-layers last."
+        )
 
 
 def _copy_inputs(module: Any) -> None:
