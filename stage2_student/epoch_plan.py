@@ -105,6 +105,11 @@ class EpochPlans:
                 self._made[phase, epoch] = self._plan(epoch, phase)
             return self._made[phase, epoch]
 
+    def shares(self, phase: int) -> dict[str, float]:
+        """What each part of the mixture gets of the tokens in a phase."""
+        draw = self._draws[phase]
+        return dict(zip(draw.names, draw.shares.tolist(), strict=True))
+
     def _plan(self, epoch: int, phase: int) -> EpochPlan:
         index, settings = self._index, self._settings
 

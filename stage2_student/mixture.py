@@ -58,12 +58,14 @@ class Draw:
     """The rows of every epoch of a mixture.
 
     Attributes:
+        names: of the parts.
         shares: [C] of the tokens.
     """
 
     def __init__(self, index: RowIndex, mixture: Mixture, eligible: Ints) -> None:
         self._group_R = index.group_R
         part_R, names = _parts(index, mixture)
+        self.names = names
         own = part_R[eligible]
         self._rows = [eligible[own == part] for part in range(len(names))]
         tokens_C = np.asarray([index.length_R[rows].sum() for rows in self._rows], float)

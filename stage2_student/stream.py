@@ -150,6 +150,10 @@ class Stream:
         """The plan of an epoch (from 0) of a phase: `.steps`, `.tokens`, `.fill`."""
         return self._plans.of(epoch, phase)
 
+    def shares(self) -> dict[str, float]:
+        """What each dump or source gets of the tokens, after the curriculum."""
+        return self._plans.shares(len(self._settings.phases) - 1)
+
     def __iter__(self) -> Iterator[Batch]:
         """From the current step on, without end; a background thread reads ahead."""
         with closing(read_ahead(self._endless(self._point), AHEAD)) as batches:

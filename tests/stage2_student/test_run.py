@@ -232,9 +232,10 @@ def test_other_settings_are_refused_field_by_field(tmp_path):
 
 def test_what_is_left_out_and_how_full_rows_are_is_said(tmp_path):
     seen = []
-    train(make_training(tmp_path, steps=1, min_tokens=10), seen.append)
+    train(make_training(tmp_path, steps=1, min_tokens=10, mix_temperature=1e9), seen.append)
     [text] = [progress.message for progress in seen if "tokens an epoch" in progress.message]
     assert "--min-tokens 10 left out" in text and "% of their places filled" in text
+    assert "of the tokens synthetic/a 50.0%, synthetic/b 50.0%" in text
 
 
 def test_data_that_cannot_be_is_refused_before_anything_is_written(tmp_path):
