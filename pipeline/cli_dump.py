@@ -90,6 +90,8 @@ def _check(call: Call) -> int:
         "kept per position": policy_sentence(call.settings.capture()),
         "size": f"{about} {size(found.bytes)}, {found.bytes_per_token:.0f} bytes/token",
     }
+    if found.hidden_bytes_per_token:
+        shown["hidden states"] = f"{found.hidden_bytes_per_token:.0f} of these bytes/token"
     if found.truncated:
         shown["cut"] = f"about {found.truncated:,} rows are longer than --max-length"
     call.output.result({"dry_run": True, **asdict(found)}, facts(shown))
@@ -111,6 +113,8 @@ def _dump(call: Call) -> int:
         "size": f"{done.bytes:,} bytes, {done.bytes_per_token:.1f} bytes/token",
         "alignment": alignment_text(alignment),
     }
+    if done.hidden_bytes_per_token:
+        shown["hidden states"] = f"{done.hidden_bytes_per_token:.1f} bytes/token more"
     if counts:
         shown["responses"] = responses_text(counts)
     if done.skipped or done.truncated:

@@ -6,7 +6,7 @@ from itertools import islice
 
 from schemas.progress import Report, ignore
 from stage1_teacher.corpus_rows import CorpusRow
-from stage1_teacher.dump_size import expected_bytes
+from stage1_teacher.dump_size import expected_bytes, hidden_bytes_per_token
 from stage1_teacher.preparation import Prepared, Rendered, prepare
 from stage1_teacher.settings import DumpSettings
 
@@ -28,6 +28,7 @@ class DumpEstimate:
         truncated: rows that will be cut.
         bytes: of data/ and hidden/.
         bytes_per_token: the same per token.
+        hidden_bytes_per_token: of these, in hidden/.
         units: work units.
     """
 
@@ -40,6 +41,7 @@ class DumpEstimate:
     truncated: int
     bytes: int
     bytes_per_token: float
+    hidden_bytes_per_token: float
     units: int
 
 
@@ -71,6 +73,7 @@ def estimate(prepared: Prepared) -> DumpEstimate:
         truncated=round(share * found.truncated),
         bytes=size,
         bytes_per_token=size / max(1, tokens),
+        hidden_bytes_per_token=hidden_bytes_per_token(capture),
         units=len(prepared.units),
     )
 

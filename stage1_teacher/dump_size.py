@@ -35,11 +35,12 @@ def expected_bytes(tokens: int, positions: int, capture: Capture) -> int:
     per_position = _BYTES_PER_POSITION + entry * kept
     per_position += _BYTES_PER_DRAW * capture.tail_samples * outside
     per_position += sum(_BYTES_OF_COLUMN.get(name, 0.0) for name in capture.optional_columns)
-    return round(tokens * (_BYTES_PER_TOKEN + _hidden(capture)) + positions * per_position)
+    per_token = _BYTES_PER_TOKEN + hidden_bytes_per_token(capture)
+    return round(tokens * per_token + positions * per_position)
 
 
-def _hidden(capture: Capture) -> float:
-    """Bytes per token of hidden states."""
+def hidden_bytes_per_token(capture: Capture) -> float:
+    """Bytes per token in hidden/."""
     element = _BYTES_PER_ELEMENT.get(capture.hidden_codec or "", 0.0)
     return len(capture.hidden_layers) * (element * capture.stored_width + _BYTES_PER_STATE)
 

@@ -45,6 +45,7 @@ class DumpSummary:
         positions: captured positions in it.
         bytes: size of its shards, hidden states included.
         bytes_per_token: bytes of data/ per token.
+        hidden_bytes_per_token: bytes of hidden/ per token.
         skipped: corpus rows that gave no sequence.
         truncated: corpus rows that were cut.
         units: work units in it.
@@ -64,6 +65,7 @@ class DumpSummary:
     positions: int
     bytes: int
     bytes_per_token: float
+    hidden_bytes_per_token: float
     skipped: int
     truncated: int
     units: int
@@ -221,6 +223,7 @@ def _summary(
         positions=found.positions,
         bytes=found.bytes,
         bytes_per_token=found.bytes_per_token,
+        hidden_bytes_per_token=found.hidden_bytes_per_token,
         skipped=found.skipped,
         truncated=found.truncated,
         units=len(manifest.shards),

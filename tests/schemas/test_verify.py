@@ -246,7 +246,9 @@ def test_hidden_states_are_verified_too(hidden: Dump) -> None:
 )
 def test_hidden_states_that_are_wrong(hidden: Dump, change: Any, words: str) -> None:
     rewrite_hidden(hidden, change)
-    assert words in problems(hidden)
+    found = problems(hidden)
+    assert words in found
+    assert found.startswith(f"hidden/{hidden.manifest.shards[0].name}: row group 0")
 
 
 def test_hidden_states_without_a_hash(hidden: Dump) -> None:

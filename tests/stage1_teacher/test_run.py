@@ -238,6 +238,24 @@ def test_a_projection_is_stored_once_and_is_that_of_the_plan(dump, tmp_path):
         assert (lost <= 0.1 * np.linalg.norm(expected, axis=1)).all()
 
 
+def test_hidden_states_do_not_depend_on_batching_nor_on_what_happened_before(dump, tmp_path):
+    def die(seen):
+        if seen == 21:
+            raise Crash
+
+    capture = hidden_policy("int8")
+    with pytest.raises(Crash):
+        dump(prepared_dump(capture=capture, engine=TwinEngine(before=die)))
+    summary = dump(prepared_dump(capture=capture, batch_tokens=100_000))
+    assert summary.units_done == 3 and summary.hidden_bytes_per_token > 0
+    dump(prepared_dump(capture=capture), tmp_path / "undisturbed")
+    found, expected = (
+        pa.concat_tables(pq.read_table(f) for f in sorted((tmp_path / name / "hidden").iterdir()))
+        for name in ("out", "undisturbed")
+    )
+    assert found.equals(expected) and found.num_rows == 40
+
+
 def test_states_that_an_engine_forgets_are_noticed(dump):
     def forget(signals):
         return replace(signals, hidden={"0": signals.hidden["0"]})
@@ -291,9 +309,12 @@ def peak_memory(dump, rows, out):
 
 
 def test_memory_does_not_grow_with_the_corpus(dump, tmp_path, monkeypatch):
+    """Least of two runs: pathlib interns names, and the table of these doubles now and then."""
     monkeypatch.setattr(preview_shard, "MOST_ROWS", 8)
-    small = peak_memory(dump, 24, tmp_path / "small")
-    large = peak_memory(dump, 160, tmp_path / "large")
+    small, large = (
+        min(peak_memory(dump, rows, tmp_path / f"{rows}-{again}") for again in range(2))
+        for rows in (24, 160)
+    )
     assert large < 1.5 * small, (small, large)
 
 
