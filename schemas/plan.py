@@ -28,7 +28,7 @@ class Plan(Strict):
     store_class: StoreClass
     nonce: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
     created_by: str
-    engine_options: dict[str, Setting] = {}
+    engine_options: dict[str, Setting] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _consistent(self) -> "Plan":
