@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from schemas import layout
 from schemas.dump_folder import DumpFolder
@@ -143,8 +144,10 @@ def _check_distinct(table: pa.Table, index: int) -> None:
 
 
 def _read_hidden(dump: DumpFolder, shard: Shard, rows: list[tuple[str, int]]) -> None:
-    """Ids and lengths are those of the tokens; every number is one."""
+    """Row groups, ids and lengths are those of the tokens; every number is one."""
     file, start, capture = dump.hidden_file(shard), 0, dump.manifest.capture
+    if _group_sizes(file) != _group_sizes(dump.shard_file(shard)):
+        raise DamagedError("its row groups are not those of the shard in data/")
     for index in range(file.num_row_groups):
         with dump.reading(f"{layout.HIDDEN}/{shard.name}"):
             table = file.read_row_group(index)
@@ -153,6 +156,10 @@ def _read_hidden(dump: DumpFolder, shard: Shard, rows: list[tuple[str, int]]) ->
         problem = first_state_problem(table, capture) or _other_rows(table, expected)
         if problem:
             raise DamagedError(f"row group {index}: {problem}")
+
+
+def _group_sizes(file: pq.ParquetFile) -> list[int]:
+    return [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
 
 
 def _other_rows(table: pa.Table, expected: list[tuple[str, int]]) -> str | None:

@@ -203,17 +203,19 @@ def hidden(tmp_path: Path) -> Dump:
     return write_dump(tmp_path / "hidden", capture=with_widths(hidden_policy(), 6, 4))
 
 
-def rewrite_hidden(dump: Dump, change: Any) -> None:
+def rewrite_hidden(dump: Dump, change: Any, group: int = 4) -> None:
     """The first shard's hidden states with other rows; its ledger line has the right hash."""
     path = dump.path / layout.HIDDEN / dump.manifest.shards[0].name
-    table = pq.read_table(path)
-    rows = table.to_pylist()
+    schema = pq.read_table(path).schema
+    rows = pq.read_table(path).to_pylist()
     change(rows)
+    parts = [rows[start : start + group] for start in range(0, len(rows), group)]
+    tables = [pa.Table.from_pylist(part, schema=schema) for part in parts]
     capture = dump.manifest.capture
     columns = hidden_columns(capture.hidden_layers, "int8", capture.stored_width)
     footer = json.loads(pq.read_metadata(path).metadata[b"potstill"])
     with path.open("wb") as sink:
-        write_shard(sink, [pa.Table.from_pylist(rows, schema=table.schema)], columns, footer)
+        write_shard(sink, tables, columns, footer)
     data = path.read_bytes()
     update = {"hidden_bytes": len(data), "hidden_sha256": sha(data)}
     shards = [dump.manifest.shards[0].model_copy(update=update), *dump.manifest.shards[1:]]
@@ -249,6 +251,11 @@ def test_hidden_states_that_are_wrong(hidden: Dump, change: Any, words: str) -> 
     found = problems(hidden)
     assert words in found
     assert found.startswith(f"hidden/{hidden.manifest.shards[0].name}: row group 0")
+
+
+def test_hidden_states_in_other_row_groups(hidden: Dump) -> None:
+    rewrite_hidden(hidden, lambda rows: None, group=8)
+    assert "its row groups are not those" in problems(hidden)
 
 
 def test_hidden_states_without_a_hash(hidden: Dump) -> None:
