@@ -11,11 +11,14 @@ from stage2_student.batch import Batch
 from stage2_student.collate import BatchShape, collate
 from stage2_student.course import Stretch
 from stage2_student.epoch_plan import EpochPlan, EpochPlans
+from stage2_student.read_ahead import with_next
 from stage2_student.row_index import RowIndex
 from stage2_student.shard_reader import ShardReader, Wanted
-from stage2_student.span_reader import SpanReader
+from stage2_student.span_reader import span_reader
 
 Ints = npt.NDArray[np.int64]
+
+_NONE: Ints = np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +38,16 @@ class Reading:
     wanted: Wanted
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Span:
+    """Steps whose row groups are held together, and the rows of them that this rank takes."""
+
+    plan: EpochPlan
+    epoch: int
+    steps: range
+    rows: Ints
+
+
 class BatchMaker:
     """Makes batches; holds no state between two calls."""
 
@@ -46,17 +59,26 @@ class BatchMaker:
         self._plans = plans
         self._reading = reading
 
-    def batches(self, stretch: Stretch) -> Iterator[Batch]:
-        """The batches of some steps; every step gives one batch per part."""
-        plan = self._plans.of(stretch.epoch, stretch.phase)
-        rows = SpanReader(ShardReader(self._dumps, self._reading.wanted), self._index)
-        for step in range(stretch.first, stretch.end):
-            if step in (stretch.first, plan.order.span_start(step)):
-                end = min(stretch.end, plan.order.span_end(step))
-                rows.expect(self._own_rows(plan, range(step, end)))
-            for part in self._reading.parts:
-                taken = [rows.take(row) for row in plan.rows(step, part, self._reading.of_parts)]
-                yield collate(taken, self._shape(stretch.epoch, step))
+    def batches(self, stretches: Iterator[Stretch]) -> Iterator[Batch]:
+        """The batches of stretches of steps; every step gives one batch per part."""
+        parts, of_parts = self._reading.parts, self._reading.of_parts
+        spans = with_next(self._spans(stretches))
+        with span_reader(ShardReader(self._dumps, self._reading.wanted), self._index) as rows:
+            for span, following in spans:
+                rows.expect(span.rows, following.rows if following else _NONE)
+                for step in span.steps:
+                    for part in parts:
+                        taken = [rows.take(row) for row in span.plan.rows(step, part, of_parts)]
+                        yield collate(taken, self._shape(span.epoch, step))
+
+    def _spans(self, stretches: Iterator[Stretch]) -> Iterator[_Span]:
+        for stretch in stretches:
+            plan, step = self._plans.of(stretch.epoch, stretch.phase), stretch.first
+            while step < stretch.end:
+                steps = range(step, min(stretch.end, plan.order.span_end(step)))
+                rows = self._own_rows(plan, steps)
+                yield _Span(plan=plan, epoch=stretch.epoch, steps=steps, rows=rows)
+                step = steps.stop
 
     def _own_rows(self, plan: EpochPlan, steps: range) -> Ints:
         own = [
@@ -65,7 +87,7 @@ class BatchMaker:
             for part in self._reading.parts
             for row in plan.rows(step, part, self._reading.of_parts)
         ]
-        return np.concatenate([np.zeros(0, np.int64), *own])
+        return np.concatenate([_NONE, *own])
 
     def _shape(self, epoch: int, step: int) -> BatchShape:
         return BatchShape(

@@ -22,7 +22,7 @@ LANES = 32
 """At least so many lanes: a step, and its neighbours in time, mix about so many row groups."""
 
 SPAN_TOKENS = 1 << 19
-"""Tokens of a span; a rank holds its part of one in memory, 0.2 to 0.6 kB a token."""
+"""Tokens of a span; a rank holds its part of two in memory, 0.2 to 0.6 kB a token."""
 
 
 def keys(count: int, *seed: int) -> npt.NDArray[np.uint64]:

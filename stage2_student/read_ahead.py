@@ -38,6 +38,24 @@ def read_ahead(source: Iterator[Item], depth: int) -> Generator[Item, None, None
         thread.join()
 
 
+def with_next(source: Iterator[Item]) -> Iterator[tuple[Item, Item | None]]:
+    """Every item with the one after it, None for the last.
+
+    An error of `source` is raised in the place of the item that it is instead of.
+    """
+    present = next(source, None)
+    while present is not None:
+        error: Exception | None = None
+        try:
+            following = next(source, None)
+        except Exception as raised:
+            following, error = None, raised
+        yield present, following
+        if error is not None:
+            raise error
+        present = following
+
+
 def _fill(
     source: Iterator[Item], ready: "queue.Queue[Item | _End]", stopped: threading.Event
 ) -> None:
@@ -48,6 +66,9 @@ def _fill(
         _put(_End(), ready, stopped)
     except BaseException as error:
         _put(_End(error), ready, stopped)
+    finally:
+        if isinstance(source, Generator):
+            source.close()  # here, so that what it holds is let go before anybody goes on
 
 
 def _put(item: Item | _End, ready: "queue.Queue[Item | _End]", stopped: threading.Event) -> bool:

@@ -4,6 +4,7 @@ No Python runs per row. Shapes: R rows, P captured positions of all rows, E entr
 positions, L tokens of all rows.
 """
 
+import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -103,13 +104,22 @@ class GroupArrays:
     weights: npt.NDArray[np.float32] | None
 
 
+@dataclass(slots=True, kw_only=True, eq=False)
+class _Shard:
+    """An open shard; one thread reads it at a time."""
+
+    file: Any = None
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
 class ShardReader:
-    """Reads row groups of several dumps; keeps the shards that it used last open."""
+    """Reads row groups of several dumps; keeps shards open that it used last. For threads."""
 
     def __init__(self, dumps: Sequence[DumpFolder], wanted: Wanted) -> None:
         self._dumps = dumps
         self._wanted = wanted
-        self._files: OrderedDict[tuple[int, str], Any] = OrderedDict()
+        self._shards: OrderedDict[tuple[int, str], _Shard] = OrderedDict()
+        self._lock = threading.Lock()
 
     def read(self, place: GroupPlace) -> GroupArrays:
         """Reads one row group and checks every number in it.
@@ -126,13 +136,20 @@ class ShardReader:
         return group_arrays(table, self._wanted)
 
     def _table(self, place: GroupPlace) -> pa.Table:
-        key = place.dump, place.shard.name
-        if key not in self._files:
-            self._files[key] = self._dumps[place.dump].shard_file(place.shard)
-        self._files.move_to_end(key)
-        if len(self._files) > _OPEN_SHARDS:
-            self._files.popitem(last=False)[1].close()
-        return self._files[key].read_row_group(place.group, columns=self._wanted.columns)
+        shard = self._shard(place)
+        with shard.lock:
+            if shard.file is None:
+                shard.file = self._dumps[place.dump].shard_file(place.shard)
+            return shard.file.read_row_group(place.group, columns=self._wanted.columns)
+
+    def _shard(self, place: GroupPlace) -> _Shard:
+        """One that is dropped here closes when nobody reads it any more."""
+        with self._lock:
+            shard = self._shards.setdefault((place.dump, place.shard.name), _Shard())
+            self._shards.move_to_end((place.dump, place.shard.name))
+            if len(self._shards) > _OPEN_SHARDS:
+                self._shards.popitem(last=False)
+            return shard
 
 
 def group_arrays(table: pa.Table, wanted: Wanted) -> GroupArrays:

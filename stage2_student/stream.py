@@ -156,7 +156,8 @@ class Stream:
 
     def __iter__(self) -> Iterator[Batch]:
         """From the current step on, without end; a background thread reads ahead."""
-        with closing(read_ahead(self._endless(self._point), AHEAD)) as batches:
+        made = self._maker.batches(self._course.stretches(self._point))
+        with closing(read_ahead(made, AHEAD)) as batches:
             for given, batch in enumerate(batches, 1):
                 if given % self._place.micro_batches == 0:
                     self._point = self._course.after(self._point, 1)
@@ -165,7 +166,7 @@ class Stream:
     def epoch_batches(self, epoch: int = 0) -> Iterator[Batch]:
         """The batches of one epoch, from its start; does not touch the current step."""
         whole = Stretch(phase=0, epoch=epoch, first=0, end=self.plan(epoch).steps)
-        yield from read_ahead(self._maker.batches(whole), AHEAD)
+        yield from read_ahead(self._maker.batches(iter([whole])), AHEAD)
 
     def seek(self, step: int) -> None:
         """Goes to an absolute step (over all epochs), as if that many steps had been read.
@@ -249,10 +250,6 @@ class Stream:
             "mixture": _jsonable(settings.mixture),
             "curriculum": [_jsonable(phase) for phase in settings.phases],
         }
-
-    def _endless(self, point: Point) -> Iterator[Batch]:
-        for stretch in self._course.stretches(point):
-            yield from self._maker.batches(stretch)
 
 
 def _jsonable(settings: RowFilter | Mixture | Phase) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from stage2_student.read_ahead import read_ahead
+from stage2_student.read_ahead import read_ahead, with_next
 
 
 def test_items_come_in_order() -> None:
@@ -38,3 +38,18 @@ def test_it_is_bounded_and_ends_with_its_reader() -> None:
     ahead.close()
     assert threading.active_count() == before
     assert len(made) <= 7
+
+
+def test_every_item_comes_with_the_next_one_and_an_error_in_its_place() -> None:
+    assert list(with_next(iter("abc"))) == [("a", "b"), ("b", "c"), ("c", None)]
+    assert list(with_next(iter(()))) == []
+
+    def failing():
+        yield 1
+        yield 2
+        raise ValueError("third")
+
+    pairs = with_next(failing())
+    assert [next(pairs), next(pairs)] == [(1, 2), (2, None)]
+    with pytest.raises(ValueError, match="third"):
+        next(pairs)

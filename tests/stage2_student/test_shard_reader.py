@@ -86,4 +86,4 @@ def test_few_shards_stay_open(tmp_path, monkeypatch) -> None:
     reader = ShardReader([opened], Wanted())
     for place in read_index([opened], "all", 0.0).groups:
         assert len(reader.read(place).ids) == 4
-        assert len(reader._files) <= 2
+        assert len(reader._shards) <= 2
