@@ -1,9 +1,6 @@
-"""vLLM's engine with a real teacher, and from the command line with its own processes."""
+"""vLLM's engine with a real teacher, and in a whole dump."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +21,6 @@ from tests.tiny import write_rows
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parent.parent.parent
 TOP = Capture(min_prob=None, top_k=32, tail_samples=0)
 
 
@@ -113,68 +109,40 @@ def test_a_real_teacher_in_bfloat16_is_near(
     assert (first_ids(found) == first_ids(exact)).mean() >= 0.95
 
 
-def potstill(*words: str, cwd: Path, **environment: str) -> list[dict]:
-    """Runs a command; everything on stdout is JSON."""
-    result = subprocess.run(
-        [sys.executable, "-m", "pipeline.cli", *words, "--json"],
-        cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr[-3000:]
-    return [json.loads(line) for line in result.stdout.splitlines()]
-
-
 def rows_of(dump: Path) -> list[dict]:
     tables = [pq.read_table(path) for path in sorted((dump / "data").glob("*.parquet"))]
     return [row for table in tables for row in table.to_pylist()]
 
 
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a teacher whose tokenizer puts <s> before a text, and texts and prompts."""
-    folder = tmp_path_factory.mktemp("command-line")
-    vllm_teacher(folder / "teacher", bos=True)
-    texts = [
-        {"text": f"The river counts {i} stones, and then there are " + "more and " * i}
-        for i in range(24)
-    ]
-    write_rows(folder / "corpus.jsonl", texts)
-    return folder
-
-
-def test_a_dump_from_the_command_line_is_that_of_transformers(corpus: Path) -> None:
-    """Across processes: vLLM's core runs in its own, and writes nothing to our stdout."""
-    summary = potstill(
-        *("dump", "--engine", "vllm", "--enforce-eager", "--out", "ours"),
-        *("--teacher", "teacher", "--corpus", "corpus.jsonl", "--dtype", "float32"),
-        *("--max-length", "128", "--unit-size", "16", "--hidden-layers", "1,last"),
-        cwd=corpus,
-        VLLM_ENABLE_V1_MULTIPROCESSING="1",
-        VLLM_LOGGING_LEVEL="INFO",
-    )[-1]
-    assert summary["event"] == "done"
-    dump(
-        DumpSettings(
-            teacher=str(corpus / "teacher"),
-            corpus=str(corpus / "corpus.jsonl"),
-            out=str(corpus / "theirs"),
-            dtype="float32",
-            max_length=128,
-        )
+def dumped(folder: Path, engine: str, **options) -> list[dict]:
+    settings = DumpSettings(
+        teacher=str(folder / "teacher"),
+        corpus=str(folder / "corpus.jsonl"),
+        out=str(folder / engine),
+        engine=engine,
+        dtype="float32",
+        max_length=128,
+        unit_size=16,
+        **options,
     )
-    manifest = json.loads((corpus / "ours" / "manifest.json").read_text())
-    assert manifest["engine"]["name"] == "vllm"
-    assert manifest["engine"]["settings"]["mode"] == "capture"
-    ours, theirs = rows_of(corpus / "ours"), rows_of(corpus / "theirs")
-    assert len(ours) == len(theirs) >= 24
+    dump(settings)
+    return rows_of(folder / engine)
+
+
+def test_a_dump_with_a_beginning_of_text_is_that_of_transformers(tmp_path: Path) -> None:
+    """The tokenizer puts <s> before a text; long texts are cut in windows as long as allowed."""
+    vllm_teacher(tmp_path / "teacher", bos=True)
+    rows = [{"text": f"The river counts {i} stones, and " + "more and " * 3 * i} for i in range(24)]
+    write_rows(tmp_path / "corpus.jsonl", rows)
+    ours = dumped(tmp_path, "vllm", enforce_eager=True)
+    theirs = dumped(tmp_path, "transformers")
+    assert len(ours) == len(theirs) > 24
+    assert max(len(row["input_ids"]) for row in ours) == 128
     same = []
     for found, twin in zip(ours, theirs, strict=True):
         assert found["id"] == twin["id"]
         assert found["input_ids"] == twin["input_ids"]
-        assert found["input_ids"][0] == 3
         np.testing.assert_allclose(found["token_logprobs"], twin["token_logprobs"], atol=5e-4)
         same += [a == b for a, b in zip(found["topk_ids"], twin["topk_ids"], strict=True)]
     assert np.mean(same) >= 0.98
+    assert sum(row["input_ids"][0] == 3 for row in ours) >= 24
