@@ -5,9 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from schemas.manifest import Capture
+from schemas.manifest import Capture, Setting
 from schemas.manifest import Engine as EngineInfo
-from schemas.manifest import Setting
 from stage1_teacher.completions import Completion, Prompt, Sampling
 from stage1_teacher.samples import Sample, Signals
 
