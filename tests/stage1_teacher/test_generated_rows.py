@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import datasets
 import numpy as np
 import pytest
 
@@ -111,6 +112,20 @@ def test_only_accepted_ones_are_kept_and_an_empty_unit_commits(teacher, scripted
     assert [shard.rows for shard in found.shards] == [1, 1, 2]
     assert [row["id"] for row in rows_of(tmp_path)] == ["r0", "r2", "r4", "r6"]
     assert (done.rows, done.generation.rejected) == (4, 4)
+
+
+def test_load_dataset_reads_responses_and_empty_shards(
+    teacher, scripted, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_OFFLINE", True)
+    rows = [ROWS[i] for i in (1, 3, 0, 2)]  # the first unit is all wrong
+    scripted(settings(teacher, tmp_path, rows, **REASONED, unit_size=2))
+    found = datasets.load_dataset(
+        str(tmp_path / "dump"), split="train", cache_dir=str(tmp_path / "cache")
+    )
+    assert found["id"][:] == ["r0", "r2"]
+    assert found["verdict"][:] == [True, True]
+    assert found["answer"][:] == ["1", "3"]
 
 
 @pytest.mark.parametrize("script", [lambda id: "No idea.", lambda id: "<think>Hm…"])
