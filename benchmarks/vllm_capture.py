@@ -12,7 +12,9 @@ Process CPU time per token of these, interleaved, on one engine in this process:
     default64 …  the same as they come
 
 Every repeat gives one share of each pair and the median counts, so that a busy machine does not
-decide. Head and log-sum-exp are measured in the precision that the capture has. Then the memory
+decide. Head and log-sum-exp are measured in the precision that the capture has; vLLM's own
+log-probabilities have the model's, so the run bfloat16/model is the one that compares like with
+like, and where bfloat16/float32 pays for a better head. Then the memory
 that reading a step takes at its peak, the buffers included, for prompts of several lengths: what it
 must not depend on. Run as
 
