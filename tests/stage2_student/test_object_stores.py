@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import s3fs
 
 from schemas.dump_folder import open_dump, open_dumps
 from schemas.errors import InputError, PotstillError
@@ -15,9 +16,6 @@ from stage2_student.run import train
 from tests.stage2_student.object_stores import KEYS, hub_server, s3_server
 from tests.stage2_student.test_run import figures, same, weights
 from tests.stage2_student.trainings import make_training
-
-s3fs = pytest.importorskip("s3fs")
-pytest.importorskip("moto.server")
 
 
 @pytest.fixture(scope="module")
