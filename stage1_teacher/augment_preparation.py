@@ -1,6 +1,5 @@
 """Everything that is known before the teacher writes a word: checked settings, seeds, parts."""
 
-import difflib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -15,7 +14,7 @@ from stage1_teacher.augment_settings import AugmentSettings
 from stage1_teacher.augment_templates import open_templates
 from stage1_teacher.corpus import Corpus, count_corpus, open_corpus
 from stage1_teacher.corpus_rows import Columns, CorpusRow
-from stage1_teacher.engine import ENGINES, Engine, EngineSettings
+from stage1_teacher.engine import ENGINES, Engine, EngineSettings, check_engine
 from stage1_teacher.settings import DEFAULT_MAX_LENGTH
 from stage1_teacher.teacher import TeacherFacts, teacher_facts
 from stage1_teacher.tokenizer import TeacherTokenizer, load_tokenizer
@@ -56,7 +55,7 @@ def prepare_augment(settings: AugmentSettings, report: Report) -> PreparedAugmen
     Raises:
         InputError: teacher, corpus, a template or an option is wrong.
     """
-    _check_engine(settings.engine)
+    check_engine(settings.engine)
     templates = open_templates(settings.templates)
     corpus = _corpus(settings)
     facts = teacher_facts(settings.teacher, settings.revision, settings.trust_remote_code)
@@ -148,13 +147,6 @@ def _longest(settings: AugmentSettings, facts: TeacherFacts) -> int:
             f"new prompt together have at most {longest} tokens. Give fewer."
         )
     return longest
-
-
-def _check_engine(name: str) -> None:
-    if name not in ENGINES:
-        close = difflib.get_close_matches(name, ENGINES, n=1)
-        advice = f"Did you mean {close[0]}?" if close else f"Give one of {', '.join(ENGINES)}."
-        raise ConfigError(f"no engine {name!r}. {advice}")
 
 
 def _engine(settings: AugmentSettings, longest: int) -> Engine:

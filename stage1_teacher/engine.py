@@ -1,10 +1,12 @@
 """What an engine is, and every engine on one screen."""
 
+import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from schemas.errors import ConfigError
 from schemas.manifest import Capture, Setting
 from schemas.manifest import Engine as EngineInfo
 from stage1_teacher.completions import Completion, Prompt, Sampling
@@ -99,3 +101,15 @@ ENGINES: dict[str, Callable[[EngineSettings], Engine]] = {
     "transformers": _transformers,
     "vllm": _vllm,
 }
+
+
+def check_engine(name: str) -> None:
+    """Checks that there is such an engine.
+
+    Raises:
+        ConfigError: there is none; the nearest name is given.
+    """
+    if name not in ENGINES:
+        close = difflib.get_close_matches(name, ENGINES, n=1)
+        advice = f"Did you mean {close[0]}?" if close else f"Give one of {', '.join(ENGINES)}."
+        raise ConfigError(f"no engine {name!r}. {advice}")

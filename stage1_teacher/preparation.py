@@ -4,12 +4,10 @@ The checks come in the order of their cost: the options, the folder, the teacher
 tokenizer, one pass over the corpus, and last the hash of the teacher's weights.
 """
 
-import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
-from schemas.errors import ConfigError
 from schemas.manifest import Corpus as CorpusInfo
 from schemas.manifest import Limits, Setting, Settings
 from schemas.plan import RowRange
@@ -17,7 +15,7 @@ from schemas.progress import Progress, Report
 from stage1_teacher.commit_plan import check_place
 from stage1_teacher.corpus import Corpus, count_corpus, open_corpus
 from stage1_teacher.corpus_rows import Columns, CorpusRow
-from stage1_teacher.engine import ENGINES, Engine, EngineSettings
+from stage1_teacher.engine import ENGINES, Engine, EngineSettings, check_engine
 from stage1_teacher.generated_rows import Writing
 from stage1_teacher.hidden_policy import check_layers, check_projection, with_widths
 from stage1_teacher.preview_shard import Decoder
@@ -126,7 +124,7 @@ def prepare(settings: DumpSettings, report: Report) -> Prepared:
         InputError: teacher, corpus, an option or the dump's place is wrong.
         ConflictError: the dump at `out` has other settings.
     """
-    _check_engine(settings.engine)
+    check_engine(settings.engine)
     check_place(settings.out)
     source = open_source(settings)
     if source.writing is not None:
@@ -217,13 +215,6 @@ def _writing(settings: DumpSettings, tokenizer: TeacherTokenizer, limits: Limits
     if plan is None:
         return None
     return Writing(plan=plan, tokenizer=tokenizer, max_length=limits.max_length)
-
-
-def _check_engine(name: str) -> None:
-    if name not in ENGINES:
-        close = difflib.get_close_matches(name, ENGINES, n=1)
-        advice = f"Did you mean {close[0]}?" if close else f"Give one of {', '.join(ENGINES)}."
-        raise ConfigError(f"no engine {name!r}. {advice}")
 
 
 def _engine(settings: DumpSettings, limits: Limits) -> Engine:
