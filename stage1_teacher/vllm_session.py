@@ -21,7 +21,7 @@ from schemas.errors import InputError, PotstillError
 from schemas.manifest import Capture
 from stage1_teacher.capture_signals import split_signals
 from stage1_teacher.samples import Ints, Ragged, Signals
-from stage1_teacher.vllm_death import explained_death
+from stage1_teacher.vllm_death import engine_processes, explained_death, while_alive
 from stage1_teacher.vllm_rows import Span, Ticket
 from stage1_teacher.vllm_spool import Bits, take_states
 from stage1_teacher.vllm_step import TICKET
@@ -86,6 +86,7 @@ class Session:
         self._llm, self._layers = llm, tuple(layers)
         self._folder = tempfile.TemporaryDirectory(prefix="potstill-hidden-")
         self._runs = 0
+        self._processes = engine_processes()
         head, _ = self._call("install", {"head_dtype": head_dtype, "layers": list(layers)})
         self._width = int(head["hidden_size"])
 
@@ -181,7 +182,10 @@ class Session:
         """Calls our method in every worker; the answer is the one that says something."""
         message = json.dumps(request).encode()
         with explained_death():
-            messages = self._llm.collective_rpc(f"potstill_{method}", args=(message,))
+            messages = while_alive(
+                lambda: self._llm.collective_rpc(f"potstill_{method}", args=(message,)),
+                self._processes,
+            )
         answers = [unpack(m) for m in messages]
         for head, _ in answers:
             if "error" in head:
