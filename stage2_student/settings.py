@@ -6,17 +6,18 @@ from the fields below, so a field's name is the word that users type.
 
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from schemas.errors import ConfigError
 from stage2_student.curriculum import check_curriculum, check_weights
 from stage2_student.kind_weights import kind_weights
+from stage2_student.machine_settings import MachineSettings
 
 Schedule = Literal["cosine", "wsd", "linear", "constant"]
 Verdict = Literal["correct", "wrong", "unverified"]
 
 
-class TrainSettings(BaseModel):
+class TrainSettings(MachineSettings):
     """What to train, from which dumps, how long, and where to."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
@@ -177,19 +178,6 @@ class TrainSettings(BaseModel):
     betas: list[float] = Field([0.9, 0.95], description="AdamW's two decay rates.")
     max_grad_norm: float = Field(1.0, ge=0, description="Gradients are clipped to it; 0: never.")
 
-    dtype: Literal["float32", "bfloat16"] = Field(
-        "float32",
-        description="bfloat16: products in bfloat16, master weights and sums in float32; the "
-        "finished student is then stored in bfloat16.",
-    )
-    gradient_checkpointing: bool = Field(
-        False, description="Recompute activations in the backward pass: less memory, more time."
-    )
-    parallel: Literal["ddp", "fsdp"] = Field(
-        "ddp",
-        description="How several processes (torchrun) share the work: a copy of the student each, "
-        "or a shard of it.",
-    )
     seed: int = Field(0, ge=0, description="Of data order, initial weights and dropout.")
 
     save_steps: int = Field(200, ge=0, description="Steps between checkpoints; 0: none.")

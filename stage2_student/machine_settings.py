@@ -1,0 +1,23 @@
+"""How a training uses its machine: a part of `TrainSettings`. No torch."""
+
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+
+class MachineSettings(BaseModel):
+    """Precision, memory, and how several processes share the work."""
+
+    dtype: Literal["float32", "bfloat16"] = Field(
+        "float32",
+        description="bfloat16: products in bfloat16, master weights and sums in float32; the "
+        "finished student is then stored in bfloat16.",
+    )
+    gradient_checkpointing: bool = Field(
+        False, description="Recompute activations in the backward pass: less memory, more time."
+    )
+    parallel: Literal["ddp", "fsdp"] = Field(
+        "ddp",
+        description="How several processes (torchrun) share the work: a copy of the student each, "
+        "or a shard of it.",
+    )
