@@ -13,7 +13,7 @@ from rich_click import RichCommand
 from rich_click.rich_panel import RichOptionPanel
 
 from pipeline.configuration import Sources, Value, gather, origins, validated
-from pipeline.options import click_options, option_name
+from pipeline.options import click_options, kind_of, option_name
 from pipeline.output import Output
 from schemas.errors import ConfigError
 
@@ -48,7 +48,7 @@ class Spec:
         model: the settings.
         panels: the settings in groups, each field exactly once, as --help shows them.
         run: does the work; gives the exit code.
-        positional: the field that is given without a flag.
+        positional: the field that is given without a flag; all words are its, if it is a list.
         switches: options that are no settings and so have no YAML key.
         long: whether --json means lines with launch, status and done.
         file_by_name: whether a word that ends in .yaml is the file of settings.
@@ -133,13 +133,19 @@ def _split(
     if len(files) > 1:
         raise ConfigError(f"one YAML file is read; found {' and '.join(files)}. Give one.")
     allowed = 1 if spec.positional else 0
-    if len(others) > allowed:
+    if len(others) > allowed and not _takes_many(spec):
         raise ConfigError(
             f"unexpected {others[allowed]!r}: settings are given as flags, a file of them ends in "
             f".yaml. `potstill {spec.name} --help` has examples."
         )
-    given = {spec.positional: others[0]} if spec.positional and others else {}
+    given = {}
+    if spec.positional and others:
+        given[spec.positional] = others if _takes_many(spec) else others[0]
     return given, Path(files[0]) if files else None
+
+
+def _takes_many(spec: Spec) -> bool:
+    return bool(spec.positional) and kind_of(spec.model.model_fields[str(spec.positional)]).many
 
 
 def _show(values: Mapping[str, Value], output: Output) -> int:
@@ -166,7 +172,8 @@ def _help(spec: Spec) -> str:
 
 
 def _words(spec: Spec) -> click.Argument:
-    position = f"[{spec.positional.upper()}] " if spec.positional else ""
+    dots = "…" if _takes_many(spec) else ""
+    position = f"[{spec.positional.upper()}{dots}] " if spec.positional else ""
     file = "[FILE.yaml]" if spec.file_by_name else ""
     return click.Argument(["words"], nargs=-1, metavar=f"{position}{file}")
 

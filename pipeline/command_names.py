@@ -14,10 +14,15 @@ COMMANDS = {
     "schema": "JSON Schema of a command's settings or of a dump's manifest.",
     "doctor": "What this machine has, and what to do about what it lacks.",
 }
-"""Every command and what it does; `x-y` is the object SPEC of cli_x_y.py."""
+"""Every command and what it does; `x-y` and `x y` are the object SPEC of cli_x_y.py."""
+
+GROUPS = {
+    "dataset": "A dump as a dataset that teams share: move it, join it, cut it, compare it.",
+}
+"""First words of the commands that have two."""
 
 PANELS = {
     "Two stages and what is between them": ("quickstart", "dump", "verify", "inspect", "train"),
     "How good is the student?": ("evaluate", "report"),
-    "Around it": ("augment", "export-gguf", "examples", "schema", "doctor"),
+    "Around it": ("augment", "dataset", "export-gguf", "examples", "schema", "doctor"),
 }

@@ -70,7 +70,7 @@ def environment_names(command: str, field: str) -> tuple[str, ...]:
 
     POTSTILL_DUMP_CHAT_TEMPLATE is `chat_template` of dump and not `dump_chat_template` of all.
     """
-    own = f"{command}_{field}".upper().replace("-", "_")
+    own = f"{command}_{field}".upper().replace("-", "_").replace(" ", "_")
     ambiguous = field.startswith(tuple(f"{name.replace('-', '_')}_" for name in COMMANDS))
     names = [own] if ambiguous else [own, field.upper()]
     return tuple(f"POTSTILL_{name}" for name in names)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.cli import spec_of
-from pipeline.command_names import COMMANDS, PANELS
+from pipeline.command_names import COMMANDS, GROUPS, PANELS
 from pipeline.docs_page import PAGE, page
 from pipeline.options import option_name
 from tests.pipeline.command_line import potstill
@@ -19,9 +19,18 @@ ROOT = Path(__file__).parents[2]
 def test_help_lists_every_command() -> None:
     ran = potstill("--help")
     assert ran.code == 0
-    assert all(name in ran.out for name in COMMANDS)
+    words = {name.partition(" ")[0] for name in COMMANDS} | set(GROUPS)
+    assert all(word in ran.out for word in words)
     assert "No telemetry" in ran.out
-    assert sorted(name for names in PANELS.values() for name in names) == sorted(COMMANDS)
+    assert sorted(name for names in PANELS.values() for name in names) == sorted(words)
+
+
+@pytest.mark.parametrize("first", GROUPS)
+def test_help_of_a_group_lists_its_commands(first: str) -> None:
+    ran = potstill(first, "--help")
+    assert ran.code == 0
+    seconds = [name.partition(" ")[2] for name in COMMANDS if name.startswith(f"{first} ")]
+    assert all(re.search(rf"│ {second} ", ran.out) for second in seconds), ran.out
 
 
 def test_help_is_quick() -> None:
@@ -55,7 +64,7 @@ def test_every_field_stands_in_exactly_one_panel_and_says_what_it_is(name: str) 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_of_a_command_shows_every_option_and_its_examples(name: str) -> None:
     spec = spec_of(name)
-    ran = potstill(name, "--help")
+    ran = potstill(*name.split(), "--help")
     assert ran.code == 0, ran.err
     for names in spec.panels.values():
         assert all(option_name(field) in ran.out for field in names)
