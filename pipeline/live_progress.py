@@ -134,11 +134,13 @@ def line_of(progress: Progress, seconds_left: float | None) -> str:
 
 
 def figures_text(figures: Mapping[str, float]) -> str:
-    """Live figures as text: "1,234 tokens/s, loss 2.31"; the count itself says the step."""
+    """Live figures as text: "1,234 tokens/s, loss 2.31, wait 0.1%"; the count says the step."""
     return ", ".join(_figure(name, value) for name, value in figures.items() if name != "step")
 
 
 def _figure(name: str, value: float) -> str:
+    if name.endswith("_share"):
+        return f"{name.removesuffix('_share')} {value:.1%}"
     number = f"{value:,.0f}" if abs(value) >= 100 or float(value).is_integer() else f"{value:.3g}"
     return f"{number} {name}" if "/" in name else f"{name} {number}"
 

@@ -182,7 +182,7 @@ def _choose(found: _ShardRows, table: pa.Table, length_r: Ints, choice: _Choice)
     if choice.part != "all":
         ids, share = table["id"].to_pylist(), choice.held_out
         side = [belongs_to(choice.part, name, share) for name in ids]
-        found.left_out[f"the split (--holdout {share:g})"] += int((left & ~np.asarray(side)).sum())
+        found.left_out[f"--holdout {share:g}"] += int((left & ~np.asarray(side)).sum())
         left &= side
     own = np.flatnonzero(left)
     found.rows.append(own)

@@ -87,7 +87,7 @@ class Figures:
         loss, weights, tokens, _ = self._sums[:_SUMS].tolist()
         seconds = max(time.monotonic() - self._since, 1e-9)
         found = {"loss": loss / weights} if weights else {}
-        return {**found, "tokens/s": tokens / seconds, "wait": self._waited / seconds}
+        return {**found, "tokens/s": tokens / seconds, "wait_share": self._waited / seconds}
 
     def state(self, reduce: Reduce) -> dict[str, Any]:
         """JSON-able, for a checkpoint; every rank must call this."""

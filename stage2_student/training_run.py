@@ -81,10 +81,12 @@ def _described(stream: Stream) -> str:
     """What is read, what was left out, and how full the rows are."""
     plan, shares = stream.plan(0), stream.shares()
     mixed = ", ".join(f"{name} {share:.1%}" for name, share in shares.items())
-    left_out = "".join(f"{name} left out {n:,}, " for name, n in stream.index.left_out.items())
+    counts = stream.index.left_out.items()
+    left_out = ", ".join(f"{name} left out {count:,}" for name, count in counts if count)
     return (
-        f"{len(stream.index):,} sequences ({left_out}{plan.tokens:,} tokens an epoch) in rows of "
-        f"{stream.max_length}, {plan.fill:.1%} of their places filled"
+        f"{len(stream.index):,} sequences, {plan.tokens:,} tokens an epoch"
+        f"{f' ({left_out})' if left_out else ''}, in rows of {stream.max_length}, "
+        f"{plan.fill:.1%} of their places filled"
         f"{f'; of the tokens {mixed}' if len(shares) > 1 else ''}"
     )
 

@@ -56,6 +56,11 @@ def test_bars_on_a_terminal_show_count_unit_and_figures() -> None:
     assert "a [bold] sentence" in shown
 
 
+def test_a_share_is_a_percentage() -> None:
+    assert figures_text({"loss": 2.5, "wait_share": 1.27e-05}) == "loss 2.5, wait 0.0%"
+    assert figures_text({"wait_share": 0.3333}) == "wait 33.3%"
+
+
 def test_spans_of_time_and_figures() -> None:
     assert [duration(s) for s in (4, 59, 61, 7800)] == ["4 s", "59 s", "1 min", "2 h 10 min"]
     assert figures_text({"tokens/s": 120_000.0, "step": 7, "loss": 0.01234}) == (

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -232,9 +233,14 @@ def test_other_settings_are_refused_field_by_field(tmp_path):
 
 def test_what_is_left_out_and_how_full_rows_are_is_said(tmp_path):
     seen = []
-    train(make_training(tmp_path, steps=1, min_tokens=10, mix_temperature=1e9), seen.append)
+    given = {"min_tokens": 10, "holdout": 0.3, "mix_temperature": 1e9}
+    train(make_training(tmp_path, steps=1, **given), seen.append)
     [text] = [progress.message for progress in seen if "tokens an epoch" in progress.message]
-    assert "--min-tokens 10 left out" in text and "% of their places filled" in text
+    assert re.search(
+        r"^\d+ sequences, [\d,]+ tokens an epoch \(--min-tokens 10 left out \d+, --holdout 0\.3 "
+        r"left out \d+\), in rows of 48, \d+\.\d% of their places filled; of the tokens",
+        text,
+    )
     assert "of the tokens synthetic/a 50.0%, synthetic/b 50.0%" in text
 
 
