@@ -106,6 +106,7 @@ def _print(name: str, found: dict[str, Any]) -> None:
 
 def _settings(options: argparse.Namespace) -> DumpSettings:
     return DumpSettings(
+        license="unknown",
         teacher=options.teacher,
         corpus=options.corpus,
         out="unused",

@@ -36,7 +36,7 @@ PANELS = {
         *("id_column", "source_column", "split", "subset"),
     ),
     "Units and chance": ("unit_size", "seed"),
-    "Licences": ("teacher_license", "output_terms", "corpus_license"),
+    "Licences": ("teacher_license", "output_terms", "corpus_license", "license"),
 }
 
 EXAMPLES = (

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from schemas.errors import ConfigError
+from schemas.licences import UNKNOWN
 from schemas.manifest import Corpus as CorpusInfo
 from schemas.plan import RowRange
 from schemas.progress import Progress, Report
@@ -17,6 +18,7 @@ from stage1_teacher.corpus_rows import Columns, CorpusRow
 from stage1_teacher.engine import ENGINES, Engine, EngineSettings, check_engine
 from stage1_teacher.settings import DEFAULT_MAX_LENGTH
 from stage1_teacher.teacher import TeacherFacts, teacher_facts
+from stage1_teacher.teacher_folder import model_license
 from stage1_teacher.tokenizer import TeacherTokenizer, load_tokenizer
 from stage1_teacher.units import unit_ranges
 
@@ -94,7 +96,7 @@ def _plan(
     count = count_corpus(corpus, report)
     report(Progress(stage="check teacher", message=f"hashing the weights of {facts.name}"))
     return AugmentPlan(
-        teacher=facts.manifest(settings.dtype),
+        teacher=facts.manifest(settings.dtype, model_license(facts.folder) or UNKNOWN),
         engine=engine.info(),
         tokenizer=tokenizer.manifest(facts.head_size),
         corpus=CorpusInfo(

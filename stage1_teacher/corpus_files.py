@@ -95,6 +95,21 @@ def find_files(location: str) -> CorpusFiles | None:
         return CorpusFiles(filesystem=filesystem, paths=_known(files)) if files else None
 
 
+def folder_file(location: str, name: str) -> str | None:
+    """The text of a file that lies in the folder `location`; None where there is none.
+
+    Raises:
+        CorpusError: it cannot be read, or is of a filesystem that is not known.
+    """
+    filesystem, root = _filesystem(location)
+    path = f"{root.rstrip('/')}/{name}"
+    with _explained(path):
+        if not filesystem.isdir(root) or not filesystem.isfile(path):
+            return None
+        data: bytes = filesystem.cat_file(path)
+    return data.decode("utf-8", "replace")
+
+
 def ending(path: str) -> str:
     """The entry of `ENDINGS` that a file's name ends in, or an empty string."""
     name = path.lower()

@@ -13,6 +13,8 @@ from schemas.errors import ConfigError, InputError
 from schemas.manifest import Capture, Limits
 from stage1_teacher.generation_settings import GenerationSettings
 from stage1_teacher.hidden_settings import HiddenSettings
+from stage1_teacher.licence_settings import LicenceSettings
+from stage1_teacher.operating_settings import OperatingSettings
 from stage1_teacher.vllm_settings import VllmSettings
 
 MIN_PROB = 1 / 512
@@ -21,7 +23,7 @@ DEFAULT_MAX_LENGTH = 2048
 _ROW_KINDS = ("text_column", "prompt_column", "messages_column")
 
 
-class DumpSettings(GenerationSettings, HiddenSettings, VllmSettings):
+class DumpSettings(GenerationSettings, HiddenSettings, VllmSettings, LicenceSettings):
     """What to dump, of which teacher, where to, and what to keep."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
@@ -123,16 +125,6 @@ class DumpSettings(GenerationSettings, HiddenSettings, VllmSettings):
     )
     capture_roles: list[str] = Field(
         ["assistant"], description="Roles of a conversation whose tokens carry signals."
-    )
-
-    teacher_license: str | None = Field(
-        None, description="The teacher's licence. Default: read from its model card."
-    )
-    output_terms: str | None = Field(
-        None, description="Terms of use of the teacher's outputs: a sentence or an address."
-    )
-    corpus_license: str | None = Field(
-        None, description="The corpus's licence. Default: `unknown`."
     )
 
     @field_validator("out")

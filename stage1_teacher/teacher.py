@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from schemas.errors import ModelError
 from schemas.manifest import Teacher
-from stage1_teacher.teacher_folder import locate_teacher, model_license, weights_fingerprint
+from stage1_teacher.teacher_folder import locate_teacher, weights_fingerprint
 
 Dtype = Literal["float32", "bfloat16"]
 
@@ -39,10 +39,8 @@ class TeacherFacts:
     layers: int
     context: int | None
 
-    def manifest(
-        self, dtype: Dtype, license: str | None = None, output_terms: str | None = None
-    ) -> Teacher:
-        """The manifest's entry, weights hashed; the licence is the model card's unless given."""
+    def manifest(self, dtype: Dtype, license: str, output_terms: str | None = None) -> Teacher:
+        """The manifest's entry, weights hashed."""
         return Teacher(
             name=self.name,
             revision=self.revision,
@@ -51,7 +49,7 @@ class TeacherFacts:
             parameters=self.parameters,
             dtype=dtype,
             quantization=self.quantization,
-            license=license or model_license(self.folder) or "unknown",
+            license=license,
             output_terms=output_terms,
         )
 

@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+os.environ.setdefault("POTSTILL_DUMP_LICENSE", "unknown")
+"""Tiny teachers and corpora have no cards; test_licence_settings.py is about what that means."""
+
 
 @pytest.fixture(scope="session")
 def real_teacher(request: pytest.FixtureRequest) -> Path:
@@ -44,6 +47,7 @@ def real_dump(real_teacher: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     corpus = folder / "corpus.jsonl"
     corpus.write_text("".join(islice(corpus_lines(), 40)), "utf-8")
     settings = DumpSettings(
+        license="unknown",
         teacher=str(real_teacher),
         corpus=str(corpus),
         out=str(folder / "dump"),

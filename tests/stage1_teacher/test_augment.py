@@ -307,6 +307,7 @@ def test_the_teacher_answers_its_own_prompts_and_the_dump_says_where_they_came_f
         corpus=new.path,
         out=str(tmp_path / "dump"),
         dtype="float32",
+        license="unknown",
         generate=True,
         keep_truncated=True,
         max_new_tokens=8,

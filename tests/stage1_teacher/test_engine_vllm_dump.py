@@ -121,6 +121,7 @@ def dumped(folder: Path, engine: str, **options) -> list[dict]:
         out=str(folder / engine),
         engine=engine,
         dtype="float32",
+        license="unknown",
         max_length=128,
         unit_size=16,
         **options,

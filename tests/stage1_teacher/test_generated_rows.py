@@ -43,6 +43,7 @@ def says(id: str) -> str:
 def settings(teacher: Path, folder: Path, rows=ROWS, **given) -> DumpSettings:
     corpus = write_rows(folder / "problems.jsonl", rows)
     fixed = {"generate": True, "dtype": "float32", "max_length": 250, "unit_size": 3}
+    fixed |= {"license": "unknown"}
     fixed |= {"teacher": str(teacher), "corpus": str(corpus), "out": str(folder / "dump")}
     return DumpSettings(**{**fixed, **given})
 

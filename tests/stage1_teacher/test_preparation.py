@@ -43,7 +43,8 @@ def settings(teacher, tmp_path):
 
     def make(**given):
         fixed = {"teacher": str(teacher), "corpus": str(corpus), "out": str(tmp_path / "out")}
-        return DumpSettings(**{**fixed, "dtype": "float32", "max_length": 64, **given})
+        fixed |= {"dtype": "float32", "license": "unknown"}
+        return DumpSettings(**{**fixed, "max_length": 64, **given})
 
     return make
 

@@ -28,11 +28,10 @@ def test_facts_are_those_of_the_loaded_model(teacher: Path) -> None:
 
 
 def test_manifest_entry(teacher: Path) -> None:
-    entry = teacher_facts(teacher).manifest("bfloat16", output_terms="ask first")
+    entry = teacher_facts(teacher).manifest("bfloat16", "mit", "ask first")
     content = (teacher / "model.safetensors").read_bytes()
     assert entry.weights == "sha256:" + hashlib.sha256(content).hexdigest()
-    assert (entry.dtype, entry.license, entry.output_terms) == ("bfloat16", "unknown", "ask first")
-    assert teacher_facts(teacher).manifest("float32", license="mit").license == "mit"
+    assert (entry.dtype, entry.license, entry.output_terms) == ("bfloat16", "mit", "ask first")
 
 
 @pytest.mark.parametrize(

@@ -245,7 +245,7 @@ def test_a_teacher_is_its_own_best_student(tmp_path) -> None:
     rows = [{"text": f"The river counts {n} stones, and then there are {n}."} for n in range(12)]
     corpus = write_rows(tmp_path / "corpus.jsonl", rows)
     out = tmp_path / "dump"
-    words = {"dtype": "float32", "corpus_license": "mit", "device": "cpu"}
+    words = {"dtype": "float32", "license": "unknown", "device": "cpu"}
     write(DumpSettings(teacher=str(teacher), corpus=str(corpus), out=str(out), **words))
     settings = EvaluateSettings(student=str(teacher), dump=[str(out)], rows="all", device="cpu")
     own = evaluate(settings).overall
