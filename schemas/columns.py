@@ -124,6 +124,7 @@ COLUMNS: tuple[Column, ...] = (
         for name, meaning in (
             ("finish_reason", "`stop`: the teacher ended the response; `length`: it was cut"),
             ("provenance", "where the prompt came from and what was compared, as JSON"),
+            ("origin", "identity of the dump that the row was made in, where several were merged"),
         )
     ),
 )

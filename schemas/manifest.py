@@ -9,21 +9,43 @@ import hashlib
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from schemas.generation import Generation, GenerationCounts
 from schemas.hidden_layers import LAYER
+from schemas.strict_model import Count, Setting, Sha256, Strict, is_none
+
+__all__ = [
+    "FORMAT_VERSION",
+    "Alignment",
+    "Capture",
+    "Corpus",
+    "Count",
+    "Derived",
+    "Engine",
+    "Generation",
+    "GenerationCounts",
+    "Limits",
+    "Manifest",
+    "Projection",
+    "Setting",
+    "Settings",
+    "Sha256",
+    "Shard",
+    "Source",
+    "Statistics",
+    "Step",
+    "Strict",
+    "Teacher",
+    "Tokenizer",
+    "canonical",
+    "digest",
+    "manifest_identity",
+    "plan_identity",
+    "settings_of",
+]
 
 FORMAT_VERSION = 1
-
-Sha256 = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
-Count = Annotated[int, Field(ge=0)]
-Setting = str | int | float | bool | None | list[int]
-
-
-class Strict(BaseModel):
-    """A frozen model that refuses unknown fields, NaN and values of another type."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Teacher(Strict):
@@ -45,7 +67,7 @@ class Engine(Strict):
 
     name: str
     version: str
-    settings: dict[str, Setting] = {}
+    settings: dict[str, Setting] = Field(default_factory=dict)
 
 
 class Tokenizer(Strict):
@@ -69,7 +91,7 @@ class Corpus(Strict):
     fingerprint: Sha256
     rows: Count
     license: str
-    columns: dict[str, str] = {}
+    columns: dict[str, str] = Field(default_factory=dict)
     prompt_template: str | None = None
 
 
@@ -86,18 +108,22 @@ class Capture(Strict):
     Kept are the `top_k` most probable entries, of these only those with p ≥ `min_prob` when it is
     set, but always the most probable one. `tail_samples` is S: systematic draws per unit of
     probability outside the kept entries; 0 for none. `hidden_width` is the width of the teacher's
-    hidden states, before a projection.
+    hidden states, before a projection, and `hidden_depth` the number of its layers; it came later
+    than the others, so it is left out where it is not known, and old plans keep their hash.
     """
 
     min_prob: Annotated[float, Field(gt=0, lt=1)] | None = 1 / 512
     top_k: Annotated[int, Field(ge=1)] = 64
     tail_samples: Count = 64
-    temperatures: list[Annotated[float, Field(gt=0)]] = [1.0, 2.0]
-    optional_columns: list[str] = []
-    hidden_layers: list[Annotated[str, Field(pattern=LAYER.pattern)]] = []
+    temperatures: list[Annotated[float, Field(gt=0)]] = Field(default_factory=lambda: [1.0, 2.0])
+    optional_columns: list[str] = Field(default_factory=list)
+    hidden_layers: list[Annotated[str, Field(pattern=LAYER.pattern)]] = Field(default_factory=list)
     hidden_codec: Literal["int8", "bf16"] | None = None
     hidden_width: Annotated[int, Field(ge=1)] | None = None
     hidden_projection: Projection | None = None
+    hidden_depth: Annotated[int, Field(ge=1)] | None = Field(
+        None, exclude_if=lambda depth: depth is None
+    )
 
     @property
     def stored_width(self) -> int:
@@ -113,63 +139,9 @@ class Limits(Strict):
     max_length: Annotated[int, Field(ge=2)]
     long_texts: Literal["window", "cut"] = "window"
     window_overlap: Count = 0
-    capture_roles: list[str] = ["assistant"]
+    capture_roles: list[str] = Field(default_factory=lambda: ["assistant"])
     unit_size: Annotated[int, Field(ge=1)]
     seed: Count = 0
-
-
-class Generation(Strict):
-    """How the teacher wrote responses to the corpus's prompts, and which of them were kept.
-
-    `samples` responses per prompt were drawn at `temperature` (0: the most probable token) from the
-    smallest set of tokens whose probability reaches `top_p`, of at most `max_tokens` tokens each.
-    `template` names the reasoning template, `template_sha256` is over its text. With `similarity`
-    two responses to a prompt are duplicates from that Jaccard similarity of their 5-letter pieces
-    on; without it, when they are the same.
-    """
-
-    samples: Annotated[int, Field(ge=1)] = 1
-    temperature: Annotated[float, Field(ge=0)] = 1.0
-    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
-    max_tokens: Annotated[int, Field(ge=1)]
-    seed: Count = 0
-    stop: list[str] = []
-    template: str | None = None
-    template_sha256: Sha256 | None = None
-    parser: str | None = None
-    parser_argument: str | None = None
-    verifier: str | None = None
-    verifier_argument: str | None = None
-    gold_column: str | None = None
-    keep: Literal["accepted", "all"] = "all"
-    keep_truncated: bool = False
-    deduplicate: bool = True
-    similarity: Annotated[float, Field(gt=0, le=1)] | None = None
-
-
-class GenerationCounts(Strict):
-    """What became of the responses of a shard.
-
-    Of those `generated`, some were `truncated` by the budget and, unless such are kept, dropped
-    there. What went on was `unparsed` (the parser found no answer), or went to the verifier, who
-    `accepted` or `rejected` it or found it `unverifiable`; without a verifier, what the parser
-    found, or everything where there is no parser, counts as `accepted`. `duplicates` were dropped
-    for saying what another response to their prompt said. `kept` are the shard's rows.
-    """
-
-    generated: Count = 0
-    truncated: Count = 0
-    unparsed: Count = 0
-    accepted: Count = 0
-    rejected: Count = 0
-    unverifiable: Count = 0
-    duplicates: Count = 0
-    kept: Count = 0
-
-    @property
-    def acceptance(self) -> float:
-        """The share of all responses that were accepted."""
-        return self.accepted / max(1, self.generated)
 
 
 class Alignment(Strict):
@@ -196,7 +168,11 @@ class Statistics(Strict):
 
 
 class Shard(Strict):
-    """One line of the ledger: an immutable file under data/ (and, by the same name, hidden/)."""
+    """One line of the ledger: an immutable file under data/ (and, by the same name, hidden/).
+
+    `failed` counts samples that were set aside; it is written only where there are some, so that
+    ledgers from before it was counted keep their hash.
+    """
 
     name: Annotated[str, Field(pattern=r"^part-\d+-[0-9a-f]+\.parquet$")]
     unit: Count
@@ -209,12 +185,47 @@ class Shard(Strict):
     hidden_sha256: Sha256 | None = None
     skipped: Count = 0
     truncated: Count = 0
+    failed: Annotated[int, Field(ge=0, exclude_if=lambda failed: not failed)] = 0
     generation: GenerationCounts | None = None
     statistics: Statistics
 
 
+class Step(Strict):
+    """One command that made a dump out of others: `inputs` are their identities."""
+
+    operation: Literal["merge", "subset", "reencode", "reshard", "import"]
+    arguments: dict[str, Setting] = Field(default_factory=dict)
+    inputs: list[Sha256]
+
+
+class Source(Strict):
+    """A dump that a teacher made and whose rows another dump holds; as its own manifest says it."""
+
+    identity: Sha256
+    teacher: Teacher
+    engine: Engine
+    corpus: Corpus
+    capture: Capture
+    limits: Limits
+    generation: Generation | None = None
+
+
+class Derived(Strict):
+    """How a dump was made out of others: every step, the last one last; and whose rows it holds.
+
+    Where there are several sources, the column `origin` says which one a row came from.
+    """
+
+    steps: Annotated[list[Step], Field(min_length=1)]
+    sources: Annotated[list[Source], Field(min_length=1)]
+
+
 class Settings(Strict):
-    """Everything that decides the numbers of a dump; its hash is the plan's identity."""
+    """Everything that decides the numbers of a dump; its hash is the plan's identity.
+
+    `derived` is written only where a dump was made out of others, so that manifests from before
+    there was such a thing keep their hash.
+    """
 
     format_version: Literal[1] = 1
     teacher: Teacher
@@ -225,6 +236,7 @@ class Settings(Strict):
     limits: Limits
     generation: Generation | None = None
     codec: str = "gap5"
+    derived: Annotated[Derived | None, Field(exclude_if=is_none)] = None
 
 
 class Manifest(Settings):
@@ -235,7 +247,7 @@ class Manifest(Settings):
     """
 
     created_by: str
-    engine_options: dict[str, Setting] = {}
+    engine_options: dict[str, Setting] = Field(default_factory=dict)
     plan: Sha256
     identity: Sha256
     shards: list[Shard]
