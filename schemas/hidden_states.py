@@ -10,17 +10,19 @@ Shapes: R rows, N tokens of all rows, W elements of a stored state.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from schemas.codec_hidden import HIDDEN_CODECS, Floats
+from schemas.codec_hidden import HIDDEN_CODECS, Floats, Parts
 from schemas.columns import hidden_columns
 from schemas.errors import DamagedError
 from schemas.manifest import Capture
-from schemas.row_group import Lists, list_column
+from schemas.row_group import Lists, Offsets, list_column
 
 _LARGEST = float(np.finfo(np.float32).max)
 
@@ -31,27 +33,68 @@ def state_columns(layers: Sequence[str], capture: Capture) -> list[str]:
     return [column.name for column in columns]
 
 
-def layer_states(table: pa.Table, layer: str, capture: Capture) -> Lists:
-    """One layer's states of every token: offsets [R+1] and values float32 [N, W].
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class StoredStates:
+    """One layer's states as they are stored, so that many of them can be held.
+
+    Attributes:
+        offsets: [R+1] where each row's tokens begin.
+        codec: its name.
+        of_tokens: the columns with one element per token, [N] or [N, W], by the ending of their
+            names.
+        of_rows: those with one per row, [R, W].
+    """
+
+    offsets: Offsets
+    codec: str
+    of_tokens: Parts
+    of_rows: Parts
+
+    def decode(self, row: int, tokens: slice | Offsets) -> Floats:
+        """The states of some tokens of a row, float32.
+
+        Args:
+            row: its number.
+            tokens: of all rows' tokens, those of this row that are wanted.
+        """
+        parts = {ending: values[tokens] for ending, values in self.of_tokens.items()}
+        parts |= {ending: values[row] for ending, values in self.of_rows.items()}
+        return HIDDEN_CODECS[self.codec].decode(parts)
+
+
+def stored_states(table: pa.Table, layer: str, capture: Capture) -> StoredStates:
+    """One layer's states, not decoded; the stored numbers are not copied.
 
     Args:
         table: rows of a shard under hidden/ with at least `state_columns([layer], capture)`.
         layer: its id.
         capture: the dump's policy.
     """
-    name = f"hidden_{layer}"
+    name, codec = f"hidden_{layer}", str(capture.hidden_codec)
     codes = _octets(table, name)
-    if capture.hidden_codec == "bf16":
-        parts = {"": codes.values, "_low": _octets(table, f"{name}_low").values}
-        return Lists(offsets=codes.offsets, values=HIDDEN_CODECS["bf16"].decode(parts))
-    scales = list_column(table, f"{name}_scales").values
-    channels = list_column(table, f"{name}_channels").values.reshape(-1, codes.values.shape[1])
-    values = np.empty(codes.values.shape, np.float32)
-    for row, (start, end) in enumerate(zip(codes.offsets[:-1], codes.offsets[1:], strict=True)):
-        rows = slice(int(start), int(end))
-        parts = {"": codes.values[rows], "_scales": scales[rows], "_channels": channels[row]}
-        values[rows] = HIDDEN_CODECS["int8"].decode(parts)
-    return Lists(offsets=codes.offsets, values=values)
+    of_tokens, of_rows = {"": codes.values}, {}
+    if codec == "bf16":
+        of_tokens["_low"] = _octets(table, f"{name}_low").values
+    else:
+        of_tokens["_scales"] = list_column(table, f"{name}_scales").values
+        channels = list_column(table, f"{name}_channels").values
+        of_rows["_channels"] = channels.reshape(-1, codes.values.shape[1])
+    return StoredStates(offsets=codes.offsets, codec=codec, of_tokens=of_tokens, of_rows=of_rows)
+
+
+def layer_states(table: pa.Table, layer: str, capture: Capture) -> Lists:
+    """One layer's states of every token: offsets [R+1] and values float32 [N, W].
+
+    Args:
+        table: as in `stored_states`.
+        layer: its id.
+        capture: the dump's policy.
+    """
+    stored = stored_states(table, layer, capture)
+    values = np.empty(stored.of_tokens[""].shape, np.float32)
+    for row, (start, end) in enumerate(pairwise(stored.offsets.tolist())):
+        values[start:end] = stored.decode(row, slice(start, end))
+    return Lists(offsets=stored.offsets, values=values)
 
 
 def split_states(states: Lists) -> list[Floats]:
