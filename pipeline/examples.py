@@ -8,7 +8,12 @@ from pipeline.configuration import nearest
 from schemas.errors import ConfigError
 
 CORPUS = "corpus.jsonl"
-"""The quickstart's corpus; generated, so it is no file."""
+PROMPTS = "problems.jsonl"
+GENERATED = {
+    CORPUS: "the quickstart's corpus: instructions, word problems, prose, code",
+    PROMPTS: "the quickstart's word problems of one step, for a teacher to answer",
+}
+"""What is made from a seed, and so is no file; what each is for."""
 
 
 def folder() -> Traversable:
@@ -20,13 +25,13 @@ def folder() -> Traversable:
 def names() -> list[str]:
     """The names of all examples."""
     found = sorted(entry.name for entry in folder().iterdir() if entry.name.endswith(".yaml"))
-    return [*found, CORPUS]
+    return [*found, *GENERATED]
 
 
 def about(name: str) -> str:
     """The first line of an example: what it is for."""
-    if name == CORPUS:
-        return "the quickstart's corpus: instructions, word problems, prose, code"
+    if name in GENERATED:
+        return GENERATED[name]
     return read(name).splitlines()[0].lstrip("# ")
 
 
@@ -41,10 +46,11 @@ def read(name: str) -> str:
         known = [*names(), *(each.removesuffix(".yaml") for each in names())]
         near = nearest(name, known) or f" There are: {', '.join(names())}."
         raise ConfigError(f"there is no example {name!r}.{near}")
-    return _corpus() if full == CORPUS else (folder() / full).read_text("utf-8")
+    return _made(full) if full in GENERATED else (folder() / full).read_text("utf-8")
 
 
-def _corpus() -> str:
+def _made(name: str) -> str:
     from pipeline.quickstart_corpus import corpus_lines
+    from pipeline.quickstart_prompts import prompt_lines
 
-    return "".join(corpus_lines())
+    return "".join(corpus_lines() if name == CORPUS else prompt_lines())

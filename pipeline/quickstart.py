@@ -105,6 +105,7 @@ def steps(folder: Path, gguf: Path) -> Iterator[Step]:
     """The commands from nothing to a report, in order, all below `folder`."""
     teacher, corpus = folder / TEACHER, folder / "corpus.jsonl"
     dump, student = folder / "dump", folder / "student"
+    prompts, rationales = folder / "problems.jsonl", folder / "rationales"
     yield Step(
         title="Export the teacher, SmolLM2-135M-Instruct, from GGUF to an ordinary model folder",
         argv=("export-gguf", str(gguf), "--out", str(teacher)),
@@ -124,14 +125,29 @@ def steps(folder: Path, gguf: Path) -> Iterator[Step]:
         product=dump / "manifest.json",
     )
     yield Step(
+        title="Write word problems of one step, with their answers",
+        argv=("examples", "problems.jsonl", "--out", str(prompts)),
+        product=prompts,
+    )
+    yield Step(
+        title="Stage one again: the teacher reasons about them; what comes out right is kept",
+        argv=(
+            *("dump", "--generate", "--teacher", str(teacher), "--corpus", str(prompts)),
+            *("--out", str(rationales), "--corpus-license", "apache-2.0", "--max-length", "512"),
+            *("--parser", "answer_is", "--verifier", "numeric"),
+            *("--max-new-tokens", "48", "--sampling-temperature", "0.3"),
+        ),
+        product=rationales / "manifest.json",
+    )
+    yield Step(
         title="Prove the dump whole and aligned; the teacher is not needed for that",
         argv=("verify", str(dump)),
         product=student / "run.yaml",
     )
     yield Step(
-        title="Stage two: train a student, 11 of the teacher's 30 layers, from the dump alone",
+        title="Stage two: train a student, 11 of the teacher's 30 layers, from the dumps alone",
         argv=(
-            *("train", "--dump", str(dump), "--student", str(teacher)),
+            *("train", "--dump", str(dump), "--dump", str(rationales), "--student", str(teacher)),
             *("--student-layers", LAYERS, "--out", str(student), "--holdout", "0.1"),
             *("--steps", "50", "--max-length", "512", "--batch-size", "4"),
             *("--learning-rate", "8e-4", "--save-steps", "20", "--log-steps", "1", "--resume"),
@@ -140,7 +156,7 @@ def steps(folder: Path, gguf: Path) -> Iterator[Step]:
     )
     yield Step(
         title="Measure the student on rows that it never saw",
-        argv=("evaluate", str(student), "--dump", str(dump)),
+        argv=("evaluate", str(student), "--dump", str(dump), "--dump", str(rationales)),
         product=student / "evaluation.json",
     )
     yield Step(
