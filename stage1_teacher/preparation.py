@@ -13,22 +13,22 @@ from schemas.manifest import Limits, Setting, Settings
 from schemas.plan import RowRange
 from schemas.progress import Progress, Report
 from stage1_teacher.commit_plan import check_place
-from stage1_teacher.corpus import Corpus, CorpusCount, count_corpus, open_corpus
+from stage1_teacher.corpus import Corpus, count_corpus, open_corpus
 from stage1_teacher.corpus_card import corpus_license
 from stage1_teacher.corpus_rows import Columns, CorpusRow
 from stage1_teacher.engine import ENGINES, Engine, EngineSettings, check_engine
 from stage1_teacher.generated_rows import Writing
 from stage1_teacher.hidden_policy import check_layers, check_projection, with_widths
-from stage1_teacher.preview_shard import Decoder
 from stage1_teacher.licence_settings import Licenses
+from stage1_teacher.preview_shard import Decoder
 from stage1_teacher.prompt_rows import PromptRenderer
 from stage1_teacher.prompts import Renderer, RowSamples
 from stage1_teacher.samples import Sample
 from stage1_teacher.settings import DumpSettings
 from stage1_teacher.teacher import TeacherFacts, teacher_facts
+from stage1_teacher.teacher_folder import model_license
 from stage1_teacher.tokenizer import TeacherTokenizer, load_tokenizer
 from stage1_teacher.units import unit_ranges
-from stage1_teacher.teacher_folder import model_license
 from stage1_teacher.vllm_options import knobs
 
 _TRIED_ROWS = 32
@@ -133,15 +133,15 @@ def prepare(settings: DumpSettings, report: Report) -> Prepared:
     if source.writing is not None:
         source.writing.check()
     engine = _engine(settings, source.limits)
+    licenses = settings.licenses(
+        model_license(source.facts.folder), corpus_license(settings.corpus, source.corpus)
+    )
     render = row_renderer(settings, source)
     plan = _plan_settings(settings, source, engine, licenses, report)
     check_place(settings.out, plan)
     render(list(islice(source.corpus.rows(), _TRIED_ROWS)))
     return Prepared(
         settings=plan,
-    licenses = settings.licenses(
-        model_license(source.facts.folder), corpus_license(settings.corpus, source.corpus)
-    )
         units=unit_ranges(plan.corpus.rows, settings.unit_size),
         rows=source.corpus.rows,
         render=render,

@@ -14,7 +14,6 @@ from schemas.manifest import Capture, Limits
 from stage1_teacher.generation_settings import GenerationSettings
 from stage1_teacher.hidden_settings import HiddenSettings
 from stage1_teacher.licence_settings import LicenceSettings
-from stage1_teacher.operating_settings import OperatingSettings
 from stage1_teacher.vllm_settings import VllmSettings
 
 MIN_PROB = 1 / 512
