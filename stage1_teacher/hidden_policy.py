@@ -36,12 +36,15 @@ def check_projection(narrow: int | None, width: int) -> None:
         )
 
 
-def with_widths(capture: Capture, width: int, narrow: int | None) -> Capture:
-    """The policy with what it needs to know of the teacher: width, and the projection's hash."""
+def with_widths(
+    capture: Capture, width: int, narrow: int | None, depth: int | None = None
+) -> Capture:
+    """The policy with what it needs to know of the teacher: width, depth, the projection's hash."""
     if not capture.hidden_layers:
         return capture
     projection = None
     if narrow is not None:
         data = projection_file(projection_matrix(width, narrow))
         projection = Projection(width=narrow, sha256=projection_sha256(data))
-    return capture.model_copy(update={"hidden_width": width, "hidden_projection": projection})
+    found = {"hidden_width": width, "hidden_projection": projection, "hidden_depth": depth}
+    return capture.model_copy(update=found)

@@ -12,7 +12,7 @@ from schemas.manifest import Capture, Manifest, Teacher, Tokenizer
 
 _BESIDE = {
     *("temperatures", "optional_columns"),
-    *("hidden_layers", "hidden_codec", "hidden_width", "hidden_projection"),
+    *("hidden_layers", "hidden_codec", "hidden_width", "hidden_projection", "hidden_depth"),
 }
 """Of the capture policy: what adds columns and does not change the others."""
 

@@ -27,6 +27,7 @@ def test_the_policy_learns_the_widths():
     assert with_widths(Capture(), 8, None) == Capture()
     wide = with_widths(hidden_policy(width=1), 8, None)
     assert (wide.hidden_width, wide.hidden_projection, wide.stored_width) == (8, None, 8)
+    assert with_widths(hidden_policy(), 8, None, 30).hidden_depth == 30
     narrow = with_widths(hidden_policy(width=1), 8, 3)
     assert (narrow.hidden_width, narrow.stored_width) == (8, 3)
     digest = hashlib.sha256(projection_file(projection_matrix(8, 3))).hexdigest()
