@@ -48,7 +48,7 @@ def test_an_example_is_never_written_over_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["dump", "generate-dump", "train", "evaluate"])
 def test_the_quickstart_as_yaml_says_what_its_commands_say(name: str) -> None:
     found = steps(Path("potstill-quickstart"), Path("teacher.gguf"))
-    command = name.split("-")[-1]
+    command = name.rsplit("-", maxsplit=1)[-1]
     (step,) = [
         step
         for step in found

@@ -13,7 +13,6 @@ from pipeline.quickstart_tasks import write_tasks
 from schemas.errors import TemporaryError
 from tests.pipeline.command_line import potstill
 
-
 BEFORE = ["export-gguf", "examples", "dump", "examples", "dump", "verify"]
 """The commands before training: a dump of the corpus, and one of what the teacher answers."""
 
