@@ -7,7 +7,9 @@ KL(teacher ‖ student) over the whole vocabulary on held-out windows. Run as
 
 Finished arms are kept in the result file and not repeated, so it may be interrupted. About three
 CPU-minutes an arm; `--arms` and `--students` choose. An arm may be any loss that `potstill train`
-takes, without commas of its own: `--arms "skew_rkl,jsd(beta=0.1),0.5*fkl + 0.5*skew_fkl"`.
+takes, without commas of its own, and behind an @ what the dump keeps (`quality_dump.POLICIES`):
+`--arms "skew_rkl,jsd(beta=0.1),0.5*fkl + 0.5*skew_fkl,fkl(tail=bucket)@top64"`. The arm
+`online-0.6` trains online for .6 of the steps: equal compute, if a cached step costs that share.
 """
 
 import argparse
@@ -15,6 +17,7 @@ import copy
 import json
 import os
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +27,7 @@ import numpy as np
 import torch
 
 from benchmarks.machine import write_result
-from benchmarks.quality_dump import cached_loss, dump_windows, read_targets
+from benchmarks.quality_dump import POLICIES, cached_loss, dump_windows, read_targets
 from benchmarks.quality_training import (
     RECIPES,
     ROWS,
@@ -52,13 +55,15 @@ def main() -> None:
     """Runs the arms that are not in the result file yet, then prints the table."""
     options = _options()
     torch.set_num_threads(options.threads)
-    results = json.loads(RESULT.read_text())["arms"] if RESULT.exists() else {}
+    written = json.loads(RESULT.read_text()) if RESULT.exists() else {}
+    results, sizes = written.get("arms", {}), written.get("bytes_per_token", {})
     todo = [key for key in _keys(options) if key not in results]
     if todo:
         bench = Bench(options)
         for key in todo:
             results[key] = bench.run(*key.split("/"))
-            write_result("quality", {"arms": results, **_shares(results)})
+            sizes |= bench.bytes_per_token
+            write_result("quality", {"arms": results, "bytes_per_token": sizes, **_shares(results)})
             print(key, json.dumps(results[key]), flush=True)
     _print_table(results)
 
@@ -95,11 +100,12 @@ class Bench:
         self.teacher = load(options.teacher, dtype=torch.bfloat16).eval()
         self.options = options
         self.folder = tempfile.TemporaryDirectory(prefix="potstill-quality-")
-        self._targets: list[Targets] | None = None
+        self.bytes_per_token: dict[str, float] = {}
+        self._targets: dict[str, list[Targets]] = {}
 
     def run(self, student: str, arm: str, seed: str) -> dict[str, float]:
         """Trains and measures one arm."""
-        recipe = RECIPES[student]
+        recipe = _shortened(RECIPES[student], arm)
         model = self._carve(recipe)
         loss = self._loss(arm)
         seconds = train_arm(model, recipe, self.windows.train, loss, int(seed))
@@ -116,19 +122,34 @@ class Bench:
         return model
 
     def _loss(self, arm: str) -> LossOf:
-        if arm == "online":
+        if arm.startswith("online"):
             return dense_forward_kl(self.teacher, self.windows.train)
-        return cached_loss(self._read(), OBJECTIVES.get(arm) or make_objective(arm))
+        loss, _, policy = arm.partition("@")
+        return cached_loss(
+            self._read(policy or "default"), OBJECTIVES.get(loss) or make_objective(loss)
+        )
 
-    def _read(self) -> list[Targets]:
-        if self._targets is None:
+    def _read(self, policy: str) -> list[Targets]:
+        if policy not in self._targets:
             longest = max(ROWS * recipe.steps for recipe in RECIPES.values())
             windows = self.windows.train[:longest]
-            folder = Path(self.folder.name) / "dump"
+            folder = Path(self.folder.name) / policy
             vocabulary = len(self.teacher.lm_head.weight)
-            dump = dump_windows(folder, self.options.teacher, windows, vocabulary)
-            self._targets = read_targets(dump)
-        return self._targets
+            dump = dump_windows(folder, self.options.teacher, windows, vocabulary, POLICIES[policy])
+            size = sum(shard.bytes for shard in dump.manifest.shards)
+            self.bytes_per_token[policy] = round(size / windows.size, 1)
+            self._targets[policy] = read_targets(dump)
+        return self._targets[policy]
+
+
+def _shortened(recipe: Recipe, arm: str) -> Recipe:
+    """The recipe of an arm that trains for a share of the steps only, as `online-0.6` says."""
+    name, _, share = arm.partition("-")
+    return (
+        replace(recipe, steps=round(recipe.steps * float(share)))
+        if name == "online" and share
+        else recipe
+    )
 
 
 def _shares(results: dict[str, dict[str, float]]) -> dict[str, Any]:

@@ -13,18 +13,27 @@ from schemas.dump_folder import DumpFolder, open_dump
 from schemas.manifest import Capture, Corpus, Limits, Settings, Teacher, Tokenizer
 from stage1_teacher.commit import open_work
 from stage1_teacher.engine import ENGINES, EngineSettings
-from stage1_teacher.responses import Tally
 from stage1_teacher.samples import Sample, Segment
-from stage1_teacher.shard_writer import CapturedRows, Recipe, write_unit
+from stage1_teacher.shard_writer import CapturedRows, Notes, Recipe, write_unit
 from stage2_student.distillation import distillation_loss
 from stage2_student.objective import Objective
 from stage2_student.stream import StreamSettings, open_stream
 from stage2_student.targets import Targets
 
+POLICIES = {
+    "default": Capture(temperatures=[1.0]),
+    "tempered": Capture(temperatures=[1.0, 2.0]),
+    "narrow": Capture(temperatures=[1.0], min_prob=1 / 64),
+    "top8": Capture(temperatures=[1.0], min_prob=None, top_k=8, tail_samples=0),
+    "top64": Capture(temperatures=[1.0], min_prob=None, top_k=64, tail_samples=0),
+}
+"""What the dumps keep: the default, p ≥ 1/64 with the same tail sample, and heads without one."""
 
-def dump_windows(folder: Path, teacher: Path, windows: np.ndarray, vocabulary: int) -> DumpFolder:
-    """Dumps the windows, in order, with the default policy and a bf16 teacher."""
-    capture = Capture(temperatures=[1.0])
+
+def dump_windows(
+    folder: Path, teacher: Path, windows: np.ndarray, vocabulary: int, capture: Capture
+) -> DumpFolder:
+    """Dumps the windows, in order, with a bf16 teacher."""
     engine = ENGINES["transformers"](EngineSettings(model=teacher, dtype="bfloat16"))
     settings = _settings(engine.info(), capture, len(windows), vocabulary)
     recipe = Recipe(
@@ -40,7 +49,7 @@ def dump_windows(folder: Path, teacher: Path, windows: np.ndarray, vocabulary: i
     for unit in work.units():
         with work.attempt(unit) as attempt:
             source = CapturedRows(engine=engine, recipe=recipe)
-            rows = source.rows(samples, Tally(), lambda _: None)
+            rows = source.rows(samples, Notes(), lambda _: None)
             sums = write_unit(attempt, rows, recipe)
             attempt.commit(sums.counts(skipped=0, truncated=0))
     work.finalise()
