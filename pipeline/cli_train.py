@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 PANELS = {
     "What is trained": ("dump", "student", "student_layers", "student_config", "out", "resume"),
-    "The loss": ("loss", "temperature", "tail", "ce_weight"),
+    "The loss": ("loss", "temperature", "tail", "ce_weight", "ce_warmup_steps"),
     "What counts in it": ("train_on", "token_weights", "weigh_by", "wrong_weight"),
     "Which rows, and how often": (
         *("sources", "with_segments", "verdicts", "min_tokens", "max_tokens"),

@@ -37,15 +37,15 @@ class HeadTask:
 
 
 @contextmanager
-def training_forward(model: Any, objective: Objective, options: HeadOptions) -> Iterator[None]:
-    """Inside, `model(batch)` and `head(hidden, task)` give a StepLoss.
+def training_forward(model: Any, options: HeadOptions) -> Iterator[None]:
+    """Inside, `model(batch, objective)` and `head(hidden, task)` give a StepLoss.
 
     Everything else about the model stays, so it saves as it always did; afterwards `generate` and
     evaluation find the forward that they know.
     """
     head = model.get_output_embeddings()
     head.forward = _HeadForward(head)
-    model.forward = _StudentForward(model, objective, options)
+    model.forward = _StudentForward(model, options)
     try:
         yield
     finally:
@@ -80,14 +80,13 @@ class _HeadForward:
 class _StudentForward:
     """The student's forward on a batch."""
 
-    def __init__(self, model: Any, objective: Objective, options: HeadOptions) -> None:
+    def __init__(self, model: Any, options: HeadOptions) -> None:
         self._model = model
-        self._objective = objective
         self._options = options
 
-    def __call__(self, batch: Batch) -> StepLoss:
+    def __call__(self, batch: Batch, objective: Objective) -> StepLoss:
         hidden_BTD = hidden_states(self._model, batch.input_ids, batch.position_ids)
-        task = HeadTask(targets=batch.targets, objective=self._objective, options=self._options)
+        task = HeadTask(targets=batch.targets, objective=objective, options=self._options)
         hidden_ND = hidden_BTD.flatten(0, 1)[batch.targets.rows_N]
         loss: StepLoss = self._model.get_output_embeddings()(hidden_ND, task)
         return loss

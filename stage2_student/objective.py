@@ -8,7 +8,7 @@ section 2); it stands here, once, and so in value and gradient alike.
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, get_args
 
 from schemas.errors import ConfigError
@@ -30,12 +30,37 @@ Written = str | Sequence[str | Mapping[str, Any]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Objective:
-    """A sum of terms, no two of them the same."""
+    """A sum of terms, no two of them the same.
+
+    Attributes:
+        terms: what is summed.
+        ce_warmup: steps at the beginning in which cross-entropy stands alone.
+    """
 
     terms: tuple[Term, ...]
+    ce_warmup: int = 0
 
     def __post_init__(self) -> None:
         check_sum(self.terms)
+
+    def at(self, step: int, steps: int) -> "Objective":
+        """What is minimised at a step (from 0) of a training of so many; the terms stay in place.
+
+        A term that weighs nothing at that step is computed all the same, and logged.
+        """
+        if step < self.ce_warmup:
+            first = next(place for place, term in enumerate(self.terms) if term.loss == "ce")
+            weights = [float(place == first) for place in range(len(self.terms))]
+        elif any(term.schedule for term in self.terms):
+            weights = [term.weight_at(step, steps) for term in self.terms]
+        else:
+            return self
+        return Objective(
+            terms=tuple(
+                replace(term, weight=weight, schedule=None)
+                for term, weight in zip(self.terms, weights, strict=True)
+            )
+        )
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -46,7 +71,8 @@ class Objective:
     @property
     def written(self) -> str:
         """The sum as a user would write it; terms that are only logged are left out."""
-        return " + ".join(term.written for term in self.terms if term.weight)
+        found = " + ".join(term.written for term in self.terms if term.most)
+        return f"ce until step {self.ce_warmup}, then {found}" if self.ce_warmup else found
 
     @property
     def temperatures(self) -> tuple[float, ...]:
@@ -72,7 +98,8 @@ def objective_of(settings: TrainSettings) -> Objective:
     Raises:
         ConfigError: they say nothing that can be minimised; shows where.
     """
-    return make_objective(settings.loss, settings.temperature, settings.ce_weight, settings.tail)
+    found = make_objective(settings.loss, settings.temperature, settings.ce_weight, settings.tail)
+    return _with_warmup(found, settings.ce_warmup_steps)
 
 
 def make_objective(
@@ -125,6 +152,13 @@ def _with_ce_logged(terms: tuple[Term, ...]) -> Objective:
     if known or 1.0 not in objective.temperatures:
         return objective
     return Objective(terms=(*terms, Term(loss="ce", weight=0.0, tail="none")))
+
+
+def _with_warmup(objective: Objective, steps: int) -> Objective:
+    if not steps or any(term.loss == "ce" for term in objective.terms):
+        return replace(objective, ce_warmup=steps)
+    alone = Term(loss="ce", weight=0.0, tail="none")
+    return Objective(terms=(*objective.terms, alone), ce_warmup=steps)
 
 
 def _check_options(temperature: float | None, ce_weight: float | None, tail: str | None) -> None:

@@ -7,6 +7,7 @@ from stage2_student.losses import LOSSES, Loss
 from stage2_student.objective_text import Word, WrittenTerm, nearest
 from stage2_student.outcomes import Tail
 from stage2_student.terms import Term
+from stage2_student.weight_schedule import weight_schedule
 
 SHARED = ("temperature", "tail")
 """Arguments of every loss that compares two distributions."""
@@ -29,13 +30,20 @@ def make_term(written: WrittenTerm, temperature: float | None, tail: Tail | None
     own = {
         name: _number(written, kind, name, given[name]) for name in kind.arguments.keys() & given
     }
-    weight = 1.0 if written.weight is None else written.weight
+    schedule = weight_schedule(written)
+    if schedule is not None:
+        weight = schedule.first
+    else:
+        weight = 1.0 if written.weight is None else written.weight
     if not kind.soft:
-        return Term(loss=written.name.text, weight=weight, tail="none", arguments=own)
+        return Term(
+            loss=written.name.text, weight=weight, tail="none", arguments=own, schedule=schedule
+        )
     _check_options(written, given, {"temperature": temperature, "tail": tail})
     return Term(
         loss=written.name.text,
         weight=weight,
+        schedule=schedule,
         temperature=_temperature(written, given) or temperature or 1.0,
         tail=_tail(written, given) or tail or kind.tail,
         arguments=own,
@@ -129,7 +137,7 @@ def check_sum(terms: tuple[Term, ...]) -> None:
                 f"the loss has the term {text} twice. Add up the weights, or give them different "
                 "arguments."
             )
-    if not sum(term.weight for term in terms) > 0:
+    if not sum(term.most for term in terms) > 0:
         raise ConfigError(
             f"the weights of the loss sum to zero: {' + '.join(written)}. Nothing would be "
             "learned; give one of them a weight."

@@ -1,8 +1,10 @@
 """Sums of losses as users write them: `0.9*fkl(temperature=2) + 0.1*ce`.
 
     sum      = term { "+" term }
-    term     = [ number "*" ] name [ "(" [ argument { "," argument } ] ")" ]
-    argument = name "=" ( number | name )
+    term     = [ weight "*" ] name [ "(" [ argument { "," argument } ] ")" ]
+    weight   = number | name "(" number "," number { "," argument } ")"
+    argument = name "=" ( number | name | pair { pair } )
+    pair     = word ":" word
 
 Errors show the text with a caret under what is wrong, and name the nearest word that is right.
 """
@@ -16,18 +18,34 @@ from typing import Any
 from schemas.errors import ConfigError
 
 _WORDS = re.compile(
-    r"(?P<number>(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?)|(?P<name>[A-Za-z_]\w*)|(?P<sign>[+*(),=])"
+    r"(?P<pairs>\w+:\w+(\s+\w+:\w+)*)|(?P<number>(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?)"
+    r"|(?P<name>[A-Za-z_]\w*)|(?P<sign>[+*(),=])"
 )
 _EXAMPLE = "Write for example 0.9*fkl(temperature=2) + 0.1*ce."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Word:
-    """A number, a name or a sign, and where in the text it stands."""
+    """A number, a name, some pairs or a sign, and where in the text it stands."""
 
     text: str
     kind: str
     start: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WrittenSchedule:
+    """A weight that changes over the steps, as it was written: `linear(0, 1, until=1000)`.
+
+    Attributes:
+        shape: its name.
+        ends: the two numbers that it goes between.
+        arguments: (name, value) in the order in which they were written.
+    """
+
+    shape: Word
+    ends: tuple[Word, Word]
+    arguments: tuple[tuple[Word, Word], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +55,7 @@ class WrittenTerm:
     Attributes:
         source: the whole text, for errors.
         weight: the number before the star; None without one.
+        schedule: what stands there in place of a number.
         name: of the loss.
         arguments: (name, value) in the order in which they were written.
         bracketed: whether there are brackets.
@@ -44,6 +63,7 @@ class WrittenTerm:
 
     source: str
     weight: float | None
+    schedule: WrittenSchedule | None
     name: Word
     arguments: tuple[tuple[Word, Word], ...]
     bracketed: bool
@@ -51,7 +71,7 @@ class WrittenTerm:
     @property
     def bare(self) -> bool:
         """Whether it is a name and nothing else."""
-        return self.weight is None and not self.bracketed
+        return self.weight is None and self.schedule is None and not self.bracketed
 
     def wrong(self, word: Word, problem: str, advice: str) -> ConfigError:
         """An error that points at one of its words."""
@@ -129,19 +149,41 @@ class _Reader:
 
     def term(self) -> WrittenTerm:
         """Takes a term."""
-        weight = None
+        weight, schedule = None, None
         if self.at("number"):
             weight = float(self.take().text)
+        elif self._at_schedule():
+            schedule = self._schedule()
+        if weight is not None or schedule is not None:
             self.sign("*", "a weight is followed by * and a loss")
         name = self._name("a loss, or its weight and *, is expected")
         bracketed = self.at("sign", "(")
         return WrittenTerm(
             source=self._source,
             weight=weight,
+            schedule=schedule,
             name=name,
             arguments=self._arguments() if bracketed else (),
             bracketed=bracketed,
         )
+
+    def _at_schedule(self) -> bool:
+        """Whether two numbers in brackets follow a name, which no loss has."""
+        words = self._words[self._next : self._next + 4]
+        kinds = [word.kind if word.kind != "sign" else word.text for word in words]
+        return kinds == ["name", "(", "number", ","]
+
+    def _schedule(self) -> WrittenSchedule:
+        shape = self.take()
+        _, first, _ = self.take(), self.take(), self.take()
+        if not self.at("number"):
+            raise self._unexpected("a schedule has two numbers, from and to")
+        last, arguments = self.take(), list[tuple[Word, Word]]()
+        while not self.at("sign", ")"):
+            self.sign(",", "arguments are separated by commas and closed by )")
+            arguments.append(self._argument())
+        self.take()
+        return WrittenSchedule(shape=shape, ends=(first, last), arguments=tuple(arguments))
 
     def _arguments(self) -> tuple[tuple[Word, Word], ...]:
         self.take()
@@ -156,7 +198,7 @@ class _Reader:
     def _argument(self) -> tuple[Word, Word]:
         name = self._name("an argument's name is expected")
         self.sign("=", "an argument's name is followed by = and its value")
-        if not (self.at("number") or self.at("name")):
+        if not any(map(self.at, ("number", "name", "pairs"))):
             raise self._unexpected("an argument's value, a number or a word, is expected")
         return name, self.take()
 

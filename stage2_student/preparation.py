@@ -15,6 +15,7 @@ from stage2_student.forward_proof import prove_logits, separates_documents
 from stage2_student.logit_transform import logit_transform
 from stage2_student.mixture import check_mixture, mixture_of
 from stage2_student.objective import Objective, check_objective, objective_of
+from stage2_student.objective_schedule import check_schedules
 from stage2_student.parallelism import place
 from stage2_student.row_filter import check_filter, filter_of
 from stage2_student.schedule import LearningRate, learning_rate
@@ -108,13 +109,15 @@ def prepare(
     stream = _stream(settings, dumps, objective, packing, report)
     if settings.max_passes is not None and settings.steps is not None:
         stream.check_length(settings.steps)
+    steps = settings.steps or _epoch_steps(stream, settings.epochs or 1)
+    check_schedules(objective, steps)
     return Prepared(
         settings=settings,
         dumps=dumps,
         objective=objective,
         student=student,
         stream=stream,
-        rate=learning_rate(settings, settings.steps or _epoch_steps(stream, settings.epochs or 1)),
+        rate=learning_rate(settings, steps),
         checkpoint=checkpoint,
         state=state,
     )

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from schemas.errors import ConfigError
 from stage2_student.settings import Schedule, TrainSettings
 
-_DECAY_SHARE = 1 / 5
+DECAY_SHARE = 1 / 5
+"""Of a training: the decay of wsd, unless it is given."""
 _WARMUP_SHARE = 1 / 20
 _LONGEST_WARMUP = 100
 
@@ -49,19 +50,20 @@ class LearningRate:
         rest = max(1, self.steps - self.warmup)
         start, length = (self.steps - self.decay, self.decay) if self._wsd else (self.warmup, rest)
         progress = min(1.0, max(0.0, (step - start) / max(1, length)))
-        return self.floor + (1 - self.floor) * _SHAPES[self.schedule](progress)
+        return self.floor + (1 - self.floor) * SHAPES[self.schedule](progress)
 
     @property
     def _wsd(self) -> bool:
         return self.schedule == "wsd"
 
 
-_SHAPES: dict[Schedule, Callable[[float], float]] = {
+SHAPES: dict[Schedule, Callable[[float], float]] = {
     "cosine": lambda x: (1 + math.cos(math.pi * x)) / 2,
     "linear": lambda x: 1 - x,
     "constant": lambda x: 1.0,
     "wsd": lambda x: 1 - math.sqrt(x),
 }
+"""What is left of the way down, from 1 at x = 0 to 0 at x = 1."""
 
 
 def learning_rate(settings: TrainSettings, steps: int) -> LearningRate:
@@ -79,7 +81,7 @@ def learning_rate(settings: TrainSettings, steps: int) -> LearningRate:
             f"warm-up and decay need {needed} steps and the training has {steps}. Give fewer "
             "--warmup-steps, or more --steps or --epochs."
         )
-    decay = settings.decay_steps or math.ceil(_DECAY_SHARE * steps)
+    decay = settings.decay_steps or math.ceil(DECAY_SHARE * steps)
     return LearningRate(
         schedule=settings.schedule,
         steps=steps,

@@ -73,6 +73,12 @@ class TrainSettings(MachineSettings):
         description="Share of cross-entropy on the realised tokens beside a single --loss; in a "
         "sum write a term ce instead. Default: 0.",
     )
+    ce_warmup_steps: int = Field(
+        0,
+        ge=0,
+        description="Steps at the beginning in which cross-entropy on the realised tokens is all "
+        "that is minimised; then --loss.",
+    )
     token_weights: list[str] = Field(
         [],
         description="Weights in the loss by the kind of segment that a token is in, such as "

@@ -8,6 +8,7 @@ import torch
 from stage2_student.losses import LOSSES
 from stage2_student.outcomes import Tail
 from stage2_student.signals import StudentSignals, TeacherSignals
+from stage2_student.weight_schedule import WeightSchedule
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,7 +17,8 @@ class Term:
 
     Attributes:
         loss: a name of `LOSSES`.
-        weight: factor of this term, T² not included.
+        weight: factor of this term, T² not included; of step 0, where it changes.
+        schedule: how the weight changes over the steps, if it does.
         temperature: softens both models before they are compared.
         tail: what is done with the teacher's mass outside the kept entries.
         arguments: what else the loss takes; its defaults where left out.
@@ -27,6 +29,16 @@ class Term:
     temperature: float = 1.0
     tail: Tail = "sample"
     arguments: Mapping[str, float] = field(default_factory=dict)
+    schedule: WeightSchedule | None = None
+
+    def weight_at(self, step: int, steps: int) -> float:
+        """The weight at a step (from 0) of a training of so many."""
+        return self.weight if self.schedule is None else self.schedule.at(step, steps)
+
+    @property
+    def most(self) -> float:
+        """The largest weight of all steps."""
+        return self.weight if self.schedule is None else self.schedule.most
 
     @property
     def factor(self) -> float:
@@ -53,7 +65,8 @@ class Term:
 
         It stands in the model card, so nothing that decides the student is left out.
         """
-        factor = "" if self.weight == 1 else f"{self.weight:g}*"
+        weight = f"{self.weight:g}" if self.schedule is None else self.schedule.written
+        factor = "" if weight == "1" else f"{weight}*"
         inside = ", ".join(f"{name}={value}" for name, value in self._given().items())
         return f"{factor}{self.loss}" + (f"({inside})" if inside else "")
 

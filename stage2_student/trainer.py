@@ -122,7 +122,8 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]  # transformers' types
         num_items_in_batch: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """The micro-batch's share of the step's mean; DDP and FSDP then average over ranks."""
-        total, terms = model(inputs)
+        objective = self.training.objective.at(self.state.global_step, self.training.rate.steps)
+        total, terms = model(inputs, objective)
         if not torch.isfinite(total):
             raise ModelError(_diverged(inputs, self.state.global_step))
         weights = float(inputs.targets.weights_N.sum())

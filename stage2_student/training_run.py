@@ -38,7 +38,7 @@ def run_training(prepared: Prepared, stop: StopRequest, report: Report) -> None:
     with locked(training.out) if first else nullcontext():
         if first:
             _begin(prepared, training)
-        with training_forward(model, prepared.objective, _head_options(prepared)):
+        with training_forward(model, _head_options(prepared)):
             trainer = DistillationTrainer(model, arguments, training)
             if prepared.state:
                 trainer.go_on(prepared.state)

@@ -44,8 +44,8 @@ def test_loss_and_gradients_are_those_of_plain_logits_of_single_documents(name, 
     expected.backward()
     gradients = {n: p.grad.clone() for n, p in model.named_parameters()}
     model.zero_grad()
-    with training_forward(model, make_objective("ce"), options(model)):
-        total, terms = model(batch)
+    with training_forward(model, options(model)):
+        total, terms = model(batch, make_objective("ce"))
         total.backward()
     assert torch.allclose(total, expected, rtol=1e-5)
     assert torch.allclose(terms, expected, rtol=1e-5)
@@ -60,8 +60,8 @@ def test_gradient_checkpointing_changes_nothing(batch):
         model = build("llama").train()
         if checkpointing:
             model.gradient_checkpointing_enable()
-        with training_forward(model, make_objective(), options(model)):
-            model(batch)[0].backward()
+        with training_forward(model, options(model)):
+            model(batch, make_objective())[0].backward()
         found.append([p.grad for p in model.parameters()])
     assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
 
@@ -70,8 +70,8 @@ def test_afterwards_the_model_is_as_before(batch, tmp_path):
     model = build("llama").eval()
     ids = torch.arange(6)[None]
     before = model(ids).logits
-    with training_forward(model, make_objective(), options(model)):
-        model(batch)
+    with training_forward(model, options(model)):
+        model(batch, make_objective())
     assert torch.equal(model(ids).logits, before)
     assert not {"forward"} & (set(model.__dict__) | set(model.lm_head.__dict__))
     assert model.generate(ids, max_new_tokens=2, do_sample=False).shape == (1, 8)
@@ -81,5 +81,5 @@ def test_a_head_without_a_task_gives_logits(batch):
     model = build("llama").eval()
     hidden = torch.randn(2, 32)
     expected = model.lm_head(hidden)
-    with training_forward(model, make_objective(), options(model)):
+    with training_forward(model, options(model)):
         assert torch.equal(model.lm_head(hidden), expected)

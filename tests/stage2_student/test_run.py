@@ -119,6 +119,21 @@ def test_a_sum_of_losses_with_weighted_tokens_is_logged_term_by_term(tmp_path):
     assert "0.5*fkl(temperature=2, tail=sample) + 0.2*fkl(tail=sample) + 0.1*jsd(beta=0.2" in text
 
 
+def test_weights_change_over_the_steps_after_a_warm_up_of_cross_entropy(tmp_path):
+    loss = "linear(1, 0, until=4)*fkl(temperature=2) + linear(0, 1, until=4)*fkl"
+    settings = make_training(tmp_path, steps=4, loss=loss, ce_warmup_steps=2)
+    train(settings)
+    losses = [(line["loss"], line) for line in figures(settings.out)]
+    expected = [line["ce"] for _, line in losses[:2]]
+    expected += [
+        (1 - x) * 4 * line["fkl temperature 2"] + x * line["fkl"]
+        for x, (_, line) in zip((0.5, 0.75), losses[2:], strict=True)
+    ]
+    assert [loss for loss, _ in losses] == pytest.approx(expected, rel=1e-6)
+    card = (Path(settings.out) / "README.md").read_text()
+    assert "ce until step 2, then linear(1, 0, until=4)*fkl(temperature=2, tail=sample)" in card
+
+
 def test_a_step_whose_positions_all_weigh_nothing_is_told(tmp_path):
     seen = []
     settings = make_training(tmp_path, steps=2, token_weights=["response=0", "text=0"])
