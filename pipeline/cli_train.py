@@ -29,7 +29,7 @@ PANELS = {
     ),
     "The machine": ("dtype", "gradient_checkpointing", "parallel", "seed"),
     "Checkpoints and logs": ("save_steps", "keep_checkpoints", "log_steps", "report_to"),
-    "Trust": ("expect_dump", "dump_chat_template", "trust_remote_code"),
+    "Trust": ("expect_dump", "forbid_license", "dump_chat_template", "trust_remote_code"),
 }
 
 EXAMPLES = (

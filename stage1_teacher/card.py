@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from schemas.errors import FormatError
+from schemas.licences import is_unknown, joint_conditions, stated_in
 from schemas.manifest import Capture, GenerationCounts, Settings, Shard
 
 TAGS = ["knowledge-distillation", "logits", "potstill"]
@@ -97,6 +98,8 @@ def dataset_card(settings: Settings, shards: list[Shard], created_by: str) -> st
         snippet=decode_snippet(),
         hidden=hidden_sentence(settings.capture),
         hidden_snippet=hidden_snippet(),
+        conditions=joint_conditions(stated_in(settings)),
+        is_unknown=is_unknown,
     )
     return str(card)
 
@@ -109,18 +112,12 @@ def _title(settings: Settings) -> str:
 def _front_matter(settings: Settings, found: Figures) -> dict[str, Any]:
     return {
         "pretty_name": _title(settings),
-        "license": _license(settings),
+        "license": joint_conditions(stated_in(settings)).license,
         "tags": [*TAGS, f"teacher:{settings.teacher.name}"],
         "task_categories": ["text-generation"],
         "size_categories": [next((s for n, s in _SIZES if found.rows < n), "n>100M")],
         "configs": _configs(settings.capture),
     }
-
-
-def _license(settings: Settings) -> str:
-    """One licence only where teacher and corpus agree; the card's last section has both."""
-    licenses = {settings.teacher.license, settings.corpus.license}
-    return licenses.pop() if len(licenses) == 1 else "other"
 
 
 def _configs(capture: Capture) -> list[dict[str, Any]]:

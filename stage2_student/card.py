@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
+from schemas.licences import is_unknown, joint_conditions
 from schemas.manifest import Manifest
+from stage2_student.licences import stated_for
 from stage2_student.objective import objective_of
 from stage2_student.provenance import provenance
 from stage2_student.settings import TrainSettings
@@ -35,9 +37,9 @@ def model_card(settings: TrainSettings, dumps: Sequence[Any], student: Student, 
     from huggingface_hub import ModelCard, ModelCardData
 
     manifests = [dump.manifest for dump in dumps]
-    licenses = _licenses(student, manifests)
+    conditions = joint_conditions(stated_for(dumps, student.source))
     card = ModelCard.from_template(
-        ModelCardData(**_front_matter(student, manifests, licenses)),
+        ModelCardData(**_front_matter(student, manifests, conditions.license)),
         template_str=files(__package__).joinpath("card.md.jinja").read_text("utf-8"),
         title=f"A student of {manifests[0].teacher.name}",
         teacher=manifests[0].teacher,
@@ -50,29 +52,17 @@ def model_card(settings: TrainSettings, dumps: Sequence[Any], student: Student, 
         steps=made.steps,
         tokens=made.tokens,
         created_by=made.created_by,
-        licenses=licenses,
-        output_terms=list(dict.fromkeys(t for m in manifests if (t := m.teacher.output_terms))),
+        conditions=conditions,
+        is_unknown=is_unknown,
     )
     return str(card)
 
 
-def _front_matter(
-    student: Student, manifests: Sequence[Manifest], licenses: Sequence[tuple[str, str]]
-) -> dict[str, Any]:
-    distinct = {license for _, license in licenses}
+def _front_matter(student: Student, manifests: Sequence[Manifest], license: str) -> dict[str, Any]:
     found: dict[str, Any] = {
         "library_name": "transformers",
         "pipeline_tag": "text-generation",
         "tags": [*TAGS, f"teacher:{manifests[0].teacher.name}"],
-        "license": distinct.pop() if len(distinct) == 1 else "other",
+        "license": license,
     }
     return found if student.source is None else {**found, "base_model": student.source.name}
-
-
-def _licenses(student: Student, manifests: Sequence[Manifest]) -> list[tuple[str, str]]:
-    """Of everything that went into the student, each named once."""
-    found = [(f"teacher {m.teacher.name}", m.teacher.license) for m in manifests]
-    found += [(f"corpus {m.corpus.name}", m.corpus.license) for m in manifests]
-    if student.source is not None:
-        found.append((f"base model {student.source.name}", student.source.license or "unknown"))
-    return list(dict.fromkeys(found))

@@ -12,6 +12,7 @@ from stage2_student.checkpoints import read_state
 from stage2_student.curriculum import parse_curriculum
 from stage2_student.dump_agreement import check_agreement, common_temperatures
 from stage2_student.forward_proof import prove_logits, separates_documents
+from stage2_student.licences import check_licenses, licence_line, stated_for
 from stage2_student.logit_transform import logit_transform
 from stage2_student.mixture import check_mixture, mixture_of
 from stage2_student.objective import Objective, check_objective, objective_of
@@ -64,6 +65,7 @@ def checked_dumps(settings: TrainSettings) -> list[DumpFolder]:
             f"the dumps are not the expected ones: found {', '.join(found)}; expected "
             f"{', '.join(settings.expect_dump)}. Take the right dumps, or expect these."
         )
+    check_licenses(stated_for(dumps, None), settings.forbid_license)
     check_agreement(dumps)
     check_filter(filter_of(settings), dumps)
     check_mixture(mixture_of(settings), len(dumps))
@@ -96,6 +98,9 @@ def prepare(
         PotstillError: the student does not fit the dumps, or cannot be trained as asked.
     """
     student, state = _student(settings, dumps[0], checkpoint)
+    stated = stated_for(dumps, student.source)
+    check_licenses(stated, settings.forbid_license)
+    report(Progress(stage="load student", message=licence_line(stated)))
     prove_logits(student.model, logit_transform(student.model.config.get_text_config()))
     packing = settings.packing and separates_documents(student.model)
     if settings.packing and not packing:

@@ -197,6 +197,12 @@ class TrainSettings(MachineSettings):
         description="Identities (sha256:…) that the dumps must have, in their order; otherwise the "
         "training refuses to begin.",
     )
+    forbid_license: list[str] = Field(
+        [],
+        description="Refuse dumps and students under these licences: names or quoted patterns such "
+        "as 'cc-by-nc*', or what a licence asks for: unknown, noncommercial, share-alike, "
+        "no-derivatives, attribution, naming, no-training.",
+    )
     dump_chat_template: bool = Field(
         False,
         description="A student from scratch takes the chat template of the dump, which is a "

@@ -56,6 +56,21 @@ def test_two_licences_are_not_made_one(tmp_path):
     assert "outputs: name the teacher" in body
 
 
+def test_what_nobody_said_is_in_bold(tmp_path):
+    front, body, _ = card(tmp_path, corpus={"license": "unknown"})
+    assert front["license"] == "unknown"
+    assert "| corpus | **unknown** |" in body and "| teacher | apache-2.0 |" in body
+    assert "**Nobody said" in body
+
+
+def test_what_the_licences_ask_for_together(tmp_path):
+    _, body, _ = card(tmp_path, teacher={"license": "llama3"}, corpus={"license": "cc-by-sa-4.0"})
+    assert "- share-alike (corpus synthetic): " in body
+    assert "- teacher synthetic: its outputs may not be used to improve" in body
+    assert "- **mind**: llama3 of teacher synthetic" in body
+    assert "\n\n\n" not in body.partition("## Licence")[2]
+
+
 def test_the_body_has_the_figures_of_the_ledger(tmp_path):
     _, body, dump = card(tmp_path)
     found = figures(dump.manifest.shards)

@@ -51,7 +51,16 @@ def test_a_student_from_scratch_has_no_base_model(folder):
 def test_a_base_without_licence_is_unknown(folder):
     source = Source(folder=Path("x"), name="base", license=None)
     front, body = card(folder, source, student="x")
-    assert front["license"] == "other" and "| base model base | unknown |" in body
+    assert front["license"] == "unknown" and "| base model base | **unknown** |" in body
+    assert "Nobody said" in body
+
+
+def test_what_the_licences_ask_for_is_carried_on(folder):
+    source = Source(folder=Path("x"), name="org/base", license="cc-by-nc-sa-4.0")
+    _, body = card(folder, source, student="x")
+    assert "- share-alike (base model org/base): " in body
+    assert "- attribution (teacher synthetic, corpus synthetic, base model org/base): " in body
+    assert "Nobody said" not in body
 
 
 def test_provenance_is_the_manifest_without_its_ledger(folder):
