@@ -42,14 +42,14 @@ def _folders(filesystem: Any, pattern: str) -> list[str]:
         return []
 
 
-def locate(url: str) -> tuple[Any, str]:
-    """The fsspec filesystem of a URL, and the path on it.
+def locate(url: str, **options: Any) -> tuple[Any, str]:
+    """The fsspec filesystem of a URL, made with `options`, and the path on it.
 
     Raises:
         InputError: no such kind of URL can be read here.
     """
     try:
-        filesystem, path = fsspec.core.url_to_fs(url)
+        filesystem, path = fsspec.core.url_to_fs(url, **options)
     except ImportError as error:
         raise InputError(f"{url} needs a package that is not installed: {error}") from error
     except ValueError as error:

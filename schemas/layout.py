@@ -12,11 +12,16 @@ PROJECTION = "projection.npy"
 WORK = ".potstill"
 PLAN = f"{WORK}/plan.json"
 COMMITS = f"{WORK}/commits"
+ATTEMPTS = f"{WORK}/attempts"
 LEDGER = f"{WORK}/ledger"
 LEASES = f"{WORK}/leases"
 PROBES = f"{WORK}/probes"
+CONTROL = f"{WORK}/control.json"
+SET_ASIDE = f"{WORK}/set_aside"
+SET_ASIDE_FILE = f"{WORK}/set_aside.jsonl"
 
 RECORD_NAME = re.compile(r"^(?P<unit>\d+)\.json$")
+ATTEMPT_NAME = re.compile(r"^(?P<unit>\d+)-(?P<attempt>[0-9a-f]+)\.json$")
 LEDGER_NAME = re.compile(r"^(?P<version>\d+)\.json$")
 SHARD_NAME = re.compile(r"^part-(?P<unit>\d+)-(?P<attempt>[0-9a-f]+)\.parquet$")
 
@@ -29,6 +34,11 @@ def shard_name(unit: int, attempt: str) -> str:
 def record_path(unit: int) -> str:
     """Where the commit record of a unit lies, spread over 256 folders by its last byte."""
     return f"{COMMITS}/{unit % 256:02x}/{unit:06d}.json"
+
+
+def attempt_path(unit: int, write_id: str) -> str:
+    """Where one attempt's record lies, on stores where nobody can create only if absent."""
+    return f"{ATTEMPTS}/{unit % 256:02x}/{unit:06d}-{write_id}.json"
 
 
 def ledger_path(version: int) -> str:

@@ -5,12 +5,10 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from schemas.manifest import Count, Setting, Settings, Sha256, Shard, Strict, plan_identity
+from schemas.storage import StoreClass
 
 RowRange = tuple[Count, Count]
 """Half-open range of corpus rows."""
-
-StoreClass = Literal["create-if-absent"]
-"""What the store was seen to do, not what its scheme promises; `store_probe.py` finds it out."""
 
 
 class Plan(Strict):
@@ -25,7 +23,7 @@ class Plan(Strict):
     settings: Settings
     plan: Sha256
     units: list[RowRange]
-    store_class: StoreClass
+    store_class: StoreClass | Literal["create-if-absent"]
     nonce: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
     created_by: str
     engine_options: dict[str, Setting] = Field(default_factory=dict)

@@ -1,20 +1,28 @@
-"""What the commit protocol needs of a store; `storage_posix.py` is the one for local folders.
+"""What the commit protocol needs of a store.
 
-Methods raise OSError as the system gave it, because the protocol decides by it; `explain` turns it
-into what a user is told.
+`storage_posix.py` is the one for local folders and mounts, `storage_object.py` for S3 and its like;
+`storages.py` chooses. Methods raise OSError as the system gave it, because the protocol decides by
+it; `explain` turns it into what a user is told.
 """
 
 import errno
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Protocol, cast
+from typing import BinaryIO, Literal, Protocol, cast
 
 from schemas.errors import InputError, PotstillError, TemporaryError
 
 _TRIES = 5
 
 Content = bytes | bytearray | memoryview
+
+StoreClass = Literal["posix", "conditional", "neither"]
+"""What a store was seen to do, not what its scheme promises; `store_probe.py` finds it out.
+
+`posix`: link(2) decides who creates a name. `conditional`: a PUT on the condition that nothing is
+there. `neither`: nobody does, so that every worker needs a share of its own and one finishes.
+"""
 
 
 class NewFile(Protocol):
@@ -42,7 +50,16 @@ class NewFile(Protocol):
 
 
 class Store(Protocol):
-    """A folder of named files; names are relative, parts joined by `/`."""
+    """A folder of named files; names are relative, parts joined by `/`.
+
+    Attributes:
+        refusals_certain: whether a refusal (no permission, no space) proves that the call had no
+            effect. Over a network an earlier try of the same call may have had one.
+        store_class: what it is when it creates only if absent; otherwise it is `neither`.
+    """
+
+    refusals_certain: bool
+    store_class: StoreClass
 
     def new_file(self, name: str, on_write: Callable[[], None] = ...) -> NewFile:
         """Begins a file that nobody sees before it is published; `on_write` is called often."""
@@ -67,12 +84,24 @@ class Store(Protocol):
         """Bytes of a regular file, or None when there is no such file."""
         ...
 
+    def read_many(self, names: Sequence[str]) -> Iterator[bytes | None]:
+        """The contents of many small files, in order, as `read` gives them."""
+        ...
+
     def names(self, folder: str) -> list[str]:
         """Names inside a folder, ascending; none when there is no such folder."""
         ...
 
-    def remove(self, name: str) -> None:
-        """Removes a file; it may be gone already."""
+    def names_below(self, folder: str) -> list[str]:
+        """`<subfolder>/<name>` of all files one level below a folder, ascending."""
+        ...
+
+    def sizes(self, folder: str) -> dict[str, int]:
+        """Bytes of every file in a folder, by its name there."""
+        ...
+
+    def remove(self, *names: str) -> None:
+        """Removes files; they may be gone already."""
         ...
 
 
@@ -137,7 +166,7 @@ def create_settled(store: Store, name: str, data: bytes) -> bytes:
                 return data
         except OSError as error:
             failure = error
-        found = _read_back(store, name)
+        found = read_back(store, name)
         if found is not None:
             return found
         if failure and permanent(failure):
@@ -148,7 +177,33 @@ def create_settled(store: Store, name: str, data: bytes) -> bytes:
     )
 
 
-def _read_back(store: Store, name: str) -> bytes | None:
+def replace_settled(store: Store, name: str, data: bytes) -> bytes:
+    """Writes a small file under a name that nobody contests; gives what is there in the end.
+
+    Raises:
+        InputError: trying again is pointless: disk full, no permission.
+        TemporaryError: what is there is not known.
+    """
+    failure: OSError | None = None
+    for _ in range(_TRIES):
+        try:
+            store.replace(name, data)
+        except OSError as error:
+            failure = error
+        found = read_back(store, name)
+        if found is not None:
+            return found
+        if failure and permanent(failure):
+            break
+    raise explain(failure or OSError(errno.EIO, "it was written, and is not there"), name)
+
+
+def read_back(store: Store, name: str) -> bytes | None:
+    """What is there after an attempt to create it.
+
+    Raises:
+        TemporaryError: that cannot be found out.
+    """
     try:
         return store.read(name)
     except OSError as error:

@@ -12,11 +12,11 @@ import io
 import os
 import secrets
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-from schemas.storage import Content, explain
+from schemas.storage import Content, StoreClass, explain
 
 
 class OsCalls(Protocol):
@@ -89,6 +89,9 @@ def intended_name(temporary: str) -> str | None:
 class PosixStore:
     """A store in a local folder; see `schemas.storage.Store` for the methods' meaning."""
 
+    refusals_certain = True
+    store_class: StoreClass = "posix"
+
     def __init__(self, root: str | Path, calls: OsCalls = os) -> None:
         self.root = Path(root)
         self.calls = calls
@@ -125,6 +128,10 @@ class PosixStore:
         finally:
             self.calls.close(fd)
 
+    def read_many(self, names: Sequence[str]) -> Iterator[bytes | None]:
+        """See Store."""
+        return map(self.read, names)
+
     def size(self, name: str) -> int | None:
         """See Store."""
         try:
@@ -140,10 +147,24 @@ class PosixStore:
         except FileNotFoundError:
             return []
 
-    def remove(self, name: str) -> None:
+    def names_below(self, folder: str) -> list[str]:
         """See Store."""
-        with contextlib.suppress(FileNotFoundError):
-            self.calls.unlink(self.path(name))
+        found = []
+        for name in self.names(folder):
+            with contextlib.suppress(NotADirectoryError):
+                found += [f"{name}/{below}" for below in self.names(f"{folder}/{name}")]
+        return found
+
+    def sizes(self, folder: str) -> dict[str, int]:
+        """See Store."""
+        sizes = {name: self.size(f"{folder}/{name}") for name in self.names(folder)}
+        return {name: size for name, size in sizes.items() if size is not None}
+
+    def remove(self, *names: str) -> None:
+        """See Store."""
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                self.calls.unlink(self.path(name))
 
     def path(self, name: str) -> str:
         """The absolute path of a name."""

@@ -15,7 +15,7 @@ _LIBRARIES = {
 }
 _CREDENTIALS = ("Credential", "Token", "ProfileNotFound")
 _REFUSED = {401, 403}
-_ADVICE = (
+CREDENTIALS_ADVICE = (
     "Give the store's client credentials in its own way, such as AWS_ACCESS_KEY_ID and "
     "AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or `hf auth login`."
 )
@@ -28,18 +28,38 @@ def store_failure(error: BaseException, where: str) -> PotstillError | None:
         error: as the client raised it.
         where: what was to be read, for the text.
     """
-    kinds = [(kind.__module__.partition(".")[0], kind.__name__) for kind in type(error).__mro__]
-    foreign = [name for library, name in kinds if library in _LIBRARIES]
     if isinstance(error, PotstillError | FileNotFoundError):
         return None
-    if any(word in name for name in foreign for word in _CREDENTIALS):
-        return InputError(f"{where} needs credentials, and none work: {error}. {_ADVICE}")
-    unnamed = isinstance(error, PermissionError) and error.filename is None  # no local file's
-    if unnamed or _status(error) in _REFUSED:
-        return InputError(f"{where} may not be read: {error}. {_ADVICE}")
-    if foreign or isinstance(error, ConnectionError | TimeoutError):
+    if lacks_credentials(error):
+        return InputError(
+            f"{where} needs credentials, and none work: {error}. {CREDENTIALS_ADVICE}"
+        )
+    if refuses(error):
+        return InputError(f"{where} may not be read: {error}. {CREDENTIALS_ADVICE}")
+    if _foreign(error) or isinstance(error, ConnectionError | TimeoutError):
         return TemporaryError(f"{where} could not be read: {error}. Try again later.")
     return None
+
+
+def lacks_credentials(error: BaseException) -> bool:
+    """Whether a client found none, or none that work."""
+    return any(word in name for name in _foreign(error) for word in _CREDENTIALS)
+
+
+def refuses(error: BaseException) -> bool:
+    """Whether a store forbids it."""
+    unnamed = isinstance(error, PermissionError) and error.filename is None  # no local file's
+    return unnamed or _status(error) in _REFUSED
+
+
+def is_foreign(error: BaseException) -> bool:
+    """Whether it is of a store's client."""
+    return bool(_foreign(error))
+
+
+def _foreign(error: BaseException) -> list[str]:
+    kinds = [(kind.__module__.partition(".")[0], kind.__name__) for kind in type(error).__mro__]
+    return [name for library, name in kinds if library in _LIBRARIES]
 
 
 @contextmanager

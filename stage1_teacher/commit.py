@@ -27,15 +27,17 @@ from schemas.errors import ConflictError
 from schemas.manifest import Manifest, Setting, Settings
 from schemas.plan import CommitRecord, Plan, RowRange
 from schemas.progress import Progress, Report, ignore
-from schemas.storage import Store, create_settled, explained
-from schemas.storage_posix import PosixStore
-from schemas.strict_json import json_bytes, parse_model
+from schemas.storage import Store, explained
+from schemas.storages import open_store
+from schemas.strict_json import parse_model
 from stage1_teacher.commit_attempt import Attempt
-from stage1_teacher.commit_final import build_manifest, check_shards, clean, clean_work
+from stage1_teacher.commit_final import Finaliser
 from stage1_teacher.commit_leases import Leases
 from stage1_teacher.commit_plan import Origin, agree_on_plan
+from stage1_teacher.commit_records import RECORDS
+from stage1_teacher.commit_share import Share
 
-__all__ = ["Attempt", "Work", "open_work"]
+__all__ = ["Attempt", "Share", "Work", "open_work"]
 
 BLOCK_UNITS = 64
 """Units per lease in large dumps; small ones lease unit by unit, so that every worker has some."""
@@ -59,23 +61,25 @@ def open_work(
     """Joins the dump at `path`, creating its plan if nobody has.
 
     Args:
-        path: a local folder; created when absent.
+        path: a local folder, created when absent, or the URL of a place in a bucket.
         settings: everything that decides the numbers.
         units: half-open ranges of corpus rows, one per unit, without gaps.
         created_by: program and version, e.g. "potstill 0.1.0".
         engine_options: settings of the engine that decide no numbers; kept by whoever is first.
-        store: where the dump is, if not in the folder `path` itself.
+        store: where the dump is, if not at `path` itself.
 
     Raises:
         ConflictError: the dump there has other settings; every differing field is shown.
         FormatError: the folder holds something else, or a dump of an unknown version.
-        InputError: no permission, disk full, or a store that cannot create only if absent.
+        InputError: no permission, or disk full.
+        TemporaryError: the store failed.
     """
-    store = store or PosixStore(path)
+    store = store or open_store(path)
     with explained(path):
         origin = Origin(created_by=created_by, engine_options=engine_options or {})
-        work = Work(store, agree_on_plan(store, path, settings, units, origin))
-        clean(store, work.committed())
+        plan = agree_on_plan(store, path, settings, units, origin)
+        work = Work(store, plan)
+        work.tidy()
     return work
 
 
@@ -84,6 +88,7 @@ class Work:
 
     Attributes:
         plan: settings, units and identity, the same for every worker.
+        share: the units that are this worker's own, all of them unless it is set.
     """
 
     def __init__(
@@ -95,8 +100,11 @@ class Work:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.plan = plan
+        self.share = Share()
         self._store = store
-        self._records: dict[int, CommitRecord] = {}
+        self._records = RECORDS[plan.store_class](store)
+        self._done: set[int] = set()
+        self._won: dict[int, str] = {}
         self._leases = Leases(store, secrets.token_hex(8), clock)
         self._sleep = sleep
         self._block_units = 1 if len(plan.units) <= _SMALL else BLOCK_UNITS
@@ -107,45 +115,75 @@ class Work:
         """Whether manifest.json exists: nothing is left to do, not even `finalise`."""
         return self._store.size(layout.MANIFEST) is not None
 
+    @property
+    def rows_done(self) -> int:
+        """Corpus rows of the units that this worker knows to be done; asks the store nothing."""
+        return sum(self.plan.units[unit][1] - self.plan.units[unit][0] for unit in self._done)
+
     @_told
     def committed(self) -> dict[int, CommitRecord]:
-        """The records so far, by unit, ascending."""
-        for folder in self._store.names(layout.COMMITS):
-            for name in self._store.names(f"{layout.COMMITS}/{folder}"):
-                match = layout.RECORD_NAME.match(name)
-                if match and int(match["unit"]) not in self._records:
-                    self._read_record(f"{layout.COMMITS}/{folder}/{name}")
-        return dict(sorted(self._records.items()))
+        """The records so far, by unit, ascending. Reads every one: not for each unit again."""
+        return {r.unit: r for r in self._records.read(sorted(self._records.done()))}
 
+    @_told
     def missing(self) -> list[int]:
         """Units without a record, ascending; none when the dump is complete."""
         if self.complete:
             return []
-        done = self.committed()
-        return [unit for unit in range(len(self.plan.units)) if unit not in done]
+        self._done = self._records.done()
+        return [unit for unit in range(len(self.plan.units)) if unit not in self._done]
+
+    @_told
+    def tidy(self) -> None:
+        """Removes what lost, where that is certain already; safe beside live workers."""
+        self._done = self._records.done()
+        self._finaliser().clean()
 
     def units(self, report: Report = ignore) -> Iterator[int]:
         """Yields units to compute until none is missing; each is to be attempted.
 
-        Waits while other workers hold the last ones, and says so once.
+        Waits while other workers hold the last ones, and says so once. Where no store decides who
+        was first, yields the units of this worker's own share.
         """
+        if not self._records.decisive:
+            return self._own_units(report)
+        return self._leased_units(report)
+
+    def _own_units(self, report: Report) -> Iterator[int]:
+        """The share's units; then waits: the first worker for the others, they for its manifest."""
+        report(_alone(self.share))
+        yield from self.share.of(self.missing())
+        told = False
+        while (missing := self.missing()) or not (self.share.finishes or self.complete):
+            if not told:
+                report(_waiting(len(missing)))
+                told = True
+            self._sleep(_POLL_SECONDS)
+
+    def _leased_units(self, report: Report) -> Iterator[int]:
         told = False
         try:
             while missing := self.missing():
-                mine = next((b for b in self._blocks(missing) if self._leases.take(b)), None)
-                if mine is not None:
-                    yield from (u for u in self._blocks(missing)[mine] if not self._done(u))
-                    continue
-                if not told:
+                taken = 0
+                for block, units in self._blocks(missing).items():
+                    if not self._leases.take(block):
+                        if taken:
+                            break  # others are at work: look again at what is missing
+                        continue
+                    taken += 1
+                    yield from (unit for unit in units if not self._is_done(unit))
+                    self._leases.finished(block)
+                if not taken and not told:
                     report(_waiting(len(missing)))
                     told = True
-                self._sleep(_POLL_SECONDS)
+                if not taken:
+                    self._sleep(_POLL_SECONDS)
         finally:
             self._leases.release()
 
     def attempt(self, unit: int) -> Attempt:
         """One attempt at a unit: a context manager."""
-        return Attempt(self._store, self.plan, unit, self._leases.renew)
+        return Attempt(self._store, self.plan, unit, self._leases.renew, self._committed)
 
     @_told
     def publish(self, name: str, data: bytes) -> None:
@@ -172,15 +210,13 @@ class Work:
         existing = self._store.read(layout.MANIFEST)
         if existing is not None:
             return parse_model(Manifest, existing, layout.MANIFEST)
-        return build_manifest(self.plan, self.committed())
+        return self._finaliser().manifest()
 
     @_told
     def snapshot(self) -> Manifest:
         """Adds a ledger version of the units so far: what a reader of a growing dump sees."""
-        records = self.committed()
-        manifest = build_manifest(self.plan, records)
-        found = create_settled(self._store, layout.ledger_path(len(records)), json_bytes(manifest))
-        return parse_model(Manifest, found, layout.ledger_path(len(records)))
+        self._done = self._records.done()
+        return self._finaliser().snapshot()
 
     @_told
     def finalise(self) -> Manifest:
@@ -194,36 +230,46 @@ class Work:
         """
         manifest = self.manifest()
         if not self.complete:
-            check_shards(self._store, self._records)
-            clean(self._store, self._records)
-            found = create_settled(self._store, layout.MANIFEST, json_bytes(manifest))
-            if parse_model(Manifest, found, layout.MANIFEST) != manifest:
-                raise ConflictError(
-                    "another manifest.json appeared while this dump was being finished, and it "
-                    "differs. Look at `potstill verify`, and at who else writes there."
-                )
-        clean_work(self._store)
+            self._finaliser().finish(manifest)
+        self._finaliser().clean_work()
         return manifest
 
+    def _finaliser(self) -> Finaliser:
+        return Finaliser(
+            store=self._store, plan=self.plan, records=self._records, done=self._done, won=self._won
+        )
+
     def _blocks(self, missing: Sequence[int]) -> dict[int, list[int]]:
+        """Units by lease, those of this worker's own share first."""
         blocks: dict[int, list[int]] = {}
         for unit in missing:
             blocks.setdefault(unit // self._block_units, []).append(unit)
-        return blocks
+        return {block: blocks[block] for block in self.share.first(list(blocks))}
 
     @_told
-    def _done(self, unit: int) -> bool:
-        return self._store.size(layout.record_path(unit)) is not None
+    def _is_done(self, unit: int) -> bool:
+        if unit not in self._done and self._records.find(unit) is not None:
+            self._done.add(unit)
+        return unit in self._done
 
-    def _read_record(self, path: str) -> None:
-        data = self._store.read(path)
-        if data is not None:
-            record = parse_model(CommitRecord, data, path)
-            self._records[record.unit] = record
+    def _committed(self, record: CommitRecord, won: bool) -> None:
+        self._done.add(record.unit)
+        if won:
+            self._won[record.unit] = record.write_id
+
+
+def _alone(share: Share) -> Progress:
+    return Progress(
+        stage="dump",
+        message="this store cannot create a file only if it is absent: this worker computes share "
+        f"{share.number}/{share.count} of the units; start the others with --worker, one each",
+    )
 
 
 def _waiting(missing: int) -> Progress:
     return Progress(
         stage="dump",
-        message=f"waiting for other workers, who hold the last {missing} units",
+        message=f"waiting for other workers, who hold the last {missing} units"
+        if missing
+        else "waiting for the first worker, who finishes the dump",
     )

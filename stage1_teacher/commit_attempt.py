@@ -13,9 +13,9 @@ from schemas.errors import DamagedError, InputError
 from schemas.manifest import Shard
 from schemas.plan import CommitRecord, Plan
 from schemas.shard_sums import ShardCounts
-from schemas.storage import NewFile, Store, as_sink, create_settled, explain, explained
-from schemas.strict_json import json_bytes, parse_model
+from schemas.storage import NewFile, Store, as_sink, explain, explained
 from schemas.value_ranges import first_problem
+from stage1_teacher.commit_records import RECORDS
 
 _log = logging.getLogger(__name__)
 
@@ -26,17 +26,26 @@ class Attempt:
     Attributes:
         unit: the unit attempted.
         name: the shard's name, unique to this attempt.
+        record: the unit's record once it is known, this attempt's or the winner's.
     """
 
     def __init__(
-        self, store: Store, plan: Plan, unit: int, on_write: Callable[[], None] = lambda: None
+        self,
+        store: Store,
+        plan: Plan,
+        unit: int,
+        on_write: Callable[[], None] = lambda: None,
+        on_commit: Callable[[CommitRecord, bool], None] = lambda record, won: None,
     ) -> None:
         self.unit = unit
+        self.record: CommitRecord | None = None
         self._write_id = secrets.token_hex(8)
         self.name = layout.shard_name(unit, self._write_id)
         self._plan = plan
         self._store = store
+        self._records = RECORDS[plan.store_class](store)
         self._on_write = on_write
+        self._on_commit = on_commit
         self._files: dict[str, NewFile] = {}
         self._record_created = False
 
@@ -79,7 +88,7 @@ class Attempt:
         """Commits the unit: True when this attempt won it, False when another had.
 
         Raises:
-            InputError: disk full or no permission; nothing of the attempt is left.
+            InputError: disk full or no permission; on a local disk nothing of the attempt is left.
             TemporaryError: the outcome is unknown, the shard is left where it is; or the file
                 system failed before there was a record, and nothing is left.
         """
@@ -87,9 +96,9 @@ class Attempt:
             for file in self._files.values():
                 file.publish()
         except OSError as error:
-            if self._is_committed():
-                self._discard()
-                return False
+            self.record = self._find()
+            if self.record:
+                return self._lost(self.record)
             raise explain(error, self.name) from error
         return self._create_record(counts)
 
@@ -105,21 +114,26 @@ class Attempt:
         if not self._record_created:
             self._discard()
 
-    def _is_committed(self) -> bool:
+    def _find(self) -> CommitRecord | None:
         with explained(self.name):
-            return self._store.size(layout.record_path(self.unit)) is not None
+            return self._records.find(self.unit)
 
     def _create_record(self, counts: ShardCounts) -> bool:
-        path = layout.record_path(self.unit)
         record = CommitRecord(unit=self.unit, shard=self._line(counts), write_id=self._write_id)
         self._record_created = True  # from here on perhaps: so the shard is not removed
         try:
-            found = create_settled(self._store, path, json_bytes(record))
+            self.record = self._records.add(record)
         except InputError:
-            self._discard()
+            if self._store.refusals_certain:
+                self._discard()
             raise
-        if parse_model(CommitRecord, found, path).write_id == self._write_id:
-            return True
+        if self.record.write_id != self._write_id:
+            return self._lost(self.record)
+        self._on_commit(self.record, True)
+        return True
+
+    def _lost(self, winner: CommitRecord) -> bool:
+        self._on_commit(winner, False)
         self._discard()
         return False
 
@@ -137,6 +151,7 @@ class Attempt:
             hidden_sha256=hidden.sha256 if hidden else None,
             skipped=counts.skipped,
             truncated=counts.truncated,
+            failed=counts.failed,
             generation=counts.generation,
             statistics=counts.statistics,
         )

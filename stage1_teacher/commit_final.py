@@ -1,84 +1,181 @@
 """The end of a dump: the manifest as a pure function, and the removal of what lost."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
 
 from schemas import layout
 from schemas.alignment import merged_alignment
-from schemas.errors import DamagedError
-from schemas.manifest import Manifest, Settings, manifest_identity
+from schemas.errors import ConflictError, DamagedError, InputError
+from schemas.manifest import Manifest, Settings, Shard, manifest_identity
 from schemas.plan import CommitRecord, Plan
-from schemas.storage import Store
+from schemas.storage import Store, create_settled, replace_settled
 from schemas.storage_posix import intended_name
+from schemas.strict_json import json_bytes, parse_model
+from stage1_teacher.commit_records import Records
 
 _NO_HASH = "sha256:" + "0" * 64
 
 
-def build_manifest(plan: Plan, records: Mapping[int, CommitRecord]) -> Manifest:
-    """manifest.json of the units in `records`: depends on nothing else, so all agree on it."""
-    shards = [records[unit].shard for unit in sorted(records)]
+def build_manifest(plan: Plan, shards: Iterable[Shard]) -> Manifest:
+    """manifest.json of some shards: depends on nothing else, so all agree on it."""
+    ascending = sorted(shards, key=lambda shard: shard.unit)
     manifest = Manifest(
         **{name: getattr(plan.settings, name) for name in Settings.model_fields},
         created_by=plan.created_by,
         engine_options=plan.engine_options,
         plan=plan.plan,
         identity=_NO_HASH,
-        shards=shards,
-        alignment=merged_alignment([shard.statistics.alignment for shard in shards]),
+        shards=ascending,
+        alignment=merged_alignment([shard.statistics.alignment for shard in ascending]),
     )
     return manifest.model_copy(update={"identity": manifest_identity(manifest)})
 
 
-def check_shards(store: Store, records: Mapping[int, CommitRecord]) -> None:
-    """Checks that every committed shard is there with its size.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finaliser:
+    """What one worker does to a dump whose units are done.
 
-    Raises:
-        DamagedError: names the shard, and the record to remove so that it is computed again.
+    Attributes:
+        store: where the dump is.
+        plan: its plan.
+        records: its commit records.
+        done: the units that have one.
+        won: the `write_id` of every unit that this worker committed.
     """
-    for unit, record in records.items():
-        for name, size in committed_files(record):
-            found = store.size(name)
-            if found != size:
-                raise DamagedError(
-                    f"{name} should have {size:,} bytes; found "
-                    f"{'nothing' if found is None else f'{found:,}'}. Something outside potstill "
-                    f"changed it. Remove {layout.record_path(unit)} in the dump and run the same "
-                    "command again: the unit is computed anew."
-                )
 
+    store: Store
+    plan: Plan
+    records: Records
+    done: AbstractSet[int]
+    won: Mapping[int, str]
 
-def committed_files(record: CommitRecord) -> Iterator[tuple[str, int]]:
-    """Names and sizes of the files that a record stands for."""
-    yield f"{layout.DATA}/{record.shard.name}", record.shard.bytes
-    if record.shard.hidden_sha256 is not None:
-        yield f"{layout.HIDDEN}/{record.shard.name}", record.shard.hidden_bytes
+    def manifest(self) -> Manifest:
+        """The manifest of the units that are done.
 
+        Raises:
+            InputError: the store replaced a record that it had created for this worker.
+        """
+        return build_manifest(self.plan, self._shards())
 
-def clean(store: Store, records: Mapping[int, CommitRecord]) -> None:
-    """Removes what lost: files of committed units that their record does not name.
+    def snapshot(self) -> Manifest:
+        """Adds a ledger version of the units that are done, unless it is there."""
+        path = layout.ledger_path(len(self.done))
+        settle = create_settled if self.records.decisive else replace_settled
+        return parse_model(Manifest, settle(self.store, path, json_bytes(self.manifest())), path)
 
-    Safe at any time beside live workers. The unit has its record, so another attempt at it can only
-    lose: it would remove these files itself, and notices when they are gone. Files of units without
-    a record are never touched, since their worker may be alive.
-    """
-    for folder in (layout.DATA, layout.HIDDEN):
-        for name in store.names(folder):
+    def finish(self, manifest: Manifest) -> None:
+        """Checks that every shard is there, removes what lost, and creates manifest.json.
+
+        Raises:
+            ConflictError: another manifest is there.
+            DamagedError: a committed shard is not there with its size.
+            PotstillError: the store failed.
+        """
+        self._check_shards(manifest)
+        self.clean()
+        settle = create_settled if self.records.decisive else replace_settled
+        found = settle(self.store, layout.MANIFEST, json_bytes(manifest))
+        if parse_model(Manifest, found, layout.MANIFEST) != manifest:
+            raise ConflictError(
+                "another manifest.json appeared while this dump was being finished, and it "
+                "differs. Look at `potstill verify`, and at who else writes there."
+            )
+        if not self.records.decisive:
+            self._remove_others({shard.unit: shard.name for shard in manifest.shards})
+
+    def clean(self) -> None:
+        """Removes what lost: files of committed units that their record does not name.
+
+        Safe at any time beside live workers. The unit has its record, so another attempt at it can
+        only lose: it would remove these files itself, and notices when they are gone. Files of
+        units without a record are never touched, since their worker may be alive; and none at all
+        where a record does not yet decide.
+        """
+        if not self.records.decisive:
+            return
+        contested = sorted(unit for unit, count in self._files().items() if count > 1)
+        if contested:
+            self._remove_others({r.unit: r.shard.name for r in self.records.read(contested)})
+        if self.plan.store_class != "conditional":  # there, nothing is ever half-written
+            self._remove_temporary_records()
+
+    def clean_work(self) -> None:
+        """Removes leases, probes and half-written companion files; for a complete dump only."""
+        for folder in (layout.LEASES, layout.PROBES):
+            self.store.remove(*(f"{folder}/{name}" for name in self.store.names(folder)))
+        if self.plan.store_class == "conditional":
+            return
+        for folder in ("", layout.WORK, layout.LEDGER, layout.TOKENIZER, layout.PREVIEW):
+            for name in self.store.names(folder):
+                if intended_name(name):
+                    self.store.remove(f"{folder}/{name}".lstrip("/"))
+
+    def _shards(self) -> Iterator[Shard]:
+        for record in self.records.read(sorted(self.done)):
+            if self.records.decisive:
+                self._check_mine(record)
+            yield record.shard
+
+    def _check_mine(self, record: CommitRecord) -> None:
+        if self.won.get(record.unit, record.write_id) != record.write_id:
+            raise InputError(
+                f"the store replaced the record of unit {record.unit}, which it had created for "
+                "this worker: it no longer creates a file only if it is absent, as it did when the "
+                "dump was begun. Stop the other workers, have that mended, and run the same "
+                "command again: it continues."
+            )
+
+    def _check_shards(self, manifest: Manifest) -> None:
+        for folder, sizes in _expected(manifest).items():
+            found = self.store.sizes(folder) if sizes else {}
+            for name, (unit, size) in sizes.items():
+                if found.get(name) != size:
+                    raise _misfit(f"{folder}/{name}", unit, size, found.get(name))
+
+    def _files(self) -> dict[int, int]:
+        """How many files the fullest folder has of each unit that is done."""
+        most: dict[int, int] = {}
+        for folder in (layout.DATA, layout.HIDDEN):
+            counts: dict[int, int] = {}
+            for unit, _ in self._shard_names(folder):
+                counts[unit] = counts.get(unit, 0) + 1
+            most = {unit: max(most.get(unit, 0), counts.get(unit, 0)) for unit in most | counts}
+        return most
+
+    def _remove_others(self, winners: Mapping[int, str]) -> None:
+        for folder in (layout.DATA, layout.HIDDEN):
+            names = list(self._shard_names(folder))
+            lost = [name for unit, name in names if winners.get(unit, name) != name]
+            self.store.remove(*(f"{folder}/{name}" for name in lost))
+
+    def _shard_names(self, folder: str) -> Iterator[tuple[int, str]]:
+        """Names of shards, half-written ones included, of the units that are done."""
+        for name in self.store.names(folder):
             match = layout.SHARD_NAME.match(intended_name(name) or name)
-            record = records.get(int(match["unit"])) if match else None
-            if record and name != record.shard.name:
-                store.remove(f"{folder}/{name}")
-    for folder in store.names(layout.COMMITS):
-        for name in store.names(f"{layout.COMMITS}/{folder}"):
-            match = layout.RECORD_NAME.match(intended_name(name) or "")
-            if match and int(match["unit"]) in records:
-                store.remove(f"{layout.COMMITS}/{folder}/{name}")
+            if match and int(match["unit"]) in self.done:
+                yield int(match["unit"]), name
+
+    def _remove_temporary_records(self) -> None:
+        for name in self.store.names_below(layout.COMMITS):
+            match = layout.RECORD_NAME.match(intended_name(name.partition("/")[2]) or "")
+            if match and int(match["unit"]) in self.done:
+                self.store.remove(f"{layout.COMMITS}/{name}")
 
 
-def clean_work(store: Store) -> None:
-    """Removes leases, probes and half-written companion files; for a complete dump only."""
-    for folder in (layout.LEASES, layout.PROBES):
-        for name in store.names(folder):
-            store.remove(f"{folder}/{name}")
-    for folder in ("", layout.WORK, layout.LEDGER, layout.TOKENIZER, layout.PREVIEW):
-        for name in store.names(folder):
-            if intended_name(name):
-                store.remove(f"{folder}/{name}".lstrip("/"))
+def _expected(manifest: Manifest) -> dict[str, dict[str, tuple[int, int]]]:
+    """By folder and name: the unit and the size of every file that a manifest stands for."""
+    expected: dict[str, dict[str, tuple[int, int]]] = {layout.DATA: {}, layout.HIDDEN: {}}
+    for shard in manifest.shards:
+        expected[layout.DATA][shard.name] = (shard.unit, shard.bytes)
+        if shard.hidden_sha256 is not None:
+            expected[layout.HIDDEN][shard.name] = (shard.unit, shard.hidden_bytes)
+    return expected
+
+
+def _misfit(name: str, unit: int, size: int, found: int | None) -> DamagedError:
+    return DamagedError(
+        f"{name} should have {size:,} bytes; found {'nothing' if found is None else f'{found:,}'}. "
+        f"Something outside potstill changed it. Remove {layout.record_path(unit)} in the dump and "
+        "run the same command again: the unit is computed anew."
+    )

@@ -36,40 +36,63 @@ class Leases:
         self._clock = clock
         self._content = json.dumps({"worker": worker, "host": _host(), "pid": os.getpid()}).encode()
         self._seen: dict[str, float] = {}
-        self._renewed: dict[int, float] = {}
+        self._held: dict[int, tuple[float, int]] = {}
+        self._finished: list[str] = []
 
     def take(self, block: int) -> bool:
-        """Tries to become the holder of a block of units."""
+        """Tries to become the holder of a block of units: one request, where nobody was before."""
         try:
-            return self._take(block)
+            if self._store.create(_path(block, 1), self._content):
+                return self._hold(block, 1)
+            return self._follow(block)
         except OSError:
             return False
 
     def renew(self) -> None:
         """Renews what this worker holds, when it is due."""
-        for block, since in list(self._renewed.items()):
-            if self._clock() - since >= RENEW_SECONDS and not self.take(block):
-                del self._renewed[block]
+        for block, (since, _) in list(self._held.items()):
+            if self._clock() - since < RENEW_SECONDS:
+                continue
+            try:
+                renewed = self._follow(block)
+            except OSError:
+                renewed = False
+            if not renewed:
+                del self._held[block]
+
+    def finished(self, block: int) -> None:
+        """Holds a block no longer, since its units are done: nobody asks for it again."""
+        held = self._held.pop(block, None)
+        if held:
+            self._finished += _paths(block, held[1])
 
     def release(self) -> None:
-        """Gives back what this worker holds."""
-        for block in list(self._renewed):
+        """Gives back what this worker holds, and removes the files of what it finished."""
+        mine = self._finished
+        for block in list(self._held):
             with contextlib.suppress(OSError):
                 newest = self._newest(block)
                 if newest and self._store.read(_path(block, newest)) == self._content:
-                    self._store.remove(_path(block, newest))
-            del self._renewed[block]
+                    mine += _paths(block, newest)
+            del self._held[block]
+        self._finished = []
+        with contextlib.suppress(OSError):
+            self._store.remove(*mine)
 
-    def _take(self, block: int) -> bool:
+    def _follow(self, block: int) -> bool:
+        """Takes the epoch after the newest one, if that is free."""
         newest = self._newest(block)
         if newest and not self._free(_path(block, newest)):
             return False
-        taken = self._store.create(_path(block, newest + 1), self._content)
-        if taken:
-            self._renewed[block] = self._clock()
-            if newest:
-                self._store.remove(_path(block, newest))
-        return taken
+        if not self._store.create(_path(block, newest + 1), self._content):
+            return False
+        if newest > 1:  # the first stays: while it is there, nobody takes the block at one stroke
+            self._store.remove(_path(block, newest))
+        return self._hold(block, newest + 1)
+
+    def _hold(self, block: int, epoch: int) -> bool:
+        self._held[block] = (self._clock(), epoch)
+        return True
 
     def _newest(self, block: int) -> int:
         matches = [_NAME.match(name) for name in self._store.names(layout.LEASES)]
@@ -85,6 +108,11 @@ class Leases:
 
 def _path(block: int, epoch: int) -> str:
     return f"{layout.LEASES}/{block:06d}.{epoch}.json"
+
+
+def _paths(block: int, epoch: int) -> list[str]:
+    """The files of a lease in some epoch."""
+    return [_path(block, each) for each in sorted({1, epoch})]
 
 
 def _host() -> str:

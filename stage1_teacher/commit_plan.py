@@ -9,11 +9,12 @@ from pathlib import Path
 
 from schemas import layout
 from schemas.differences import differences
-from schemas.errors import ConfigError, ConflictError, FormatError, PotstillError
+from schemas.errors import ConfigError, ConflictError, FormatError, InputError, PotstillError
 from schemas.manifest import Manifest, Setting, Settings, plan_identity, settings_of
-from schemas.plan import Plan, RowRange, StoreClass
-from schemas.storage import Store, create_settled, explained
+from schemas.plan import Plan, RowRange
+from schemas.storage import Store, StoreClass, create_settled, explained, replace_settled
 from schemas.storage_posix import PosixStore
+from schemas.storages import open_store
 from schemas.store_probe import probe_store
 from schemas.strict_json import json_bytes, parse_model
 
@@ -46,18 +47,20 @@ def agree_on_plan(
     if manifest is not None:
         complete = parse_model(Manifest, manifest, f"{path}/{layout.MANIFEST}")
         _check_settings(settings, settings_of(complete), path)
-        return _plan(settings, units, origin, "create-if-absent")
+        return _plan(settings, units, origin, store.store_class)
     found = store.read(layout.PLAN)
     if found is None:
         _check_empty(store, path)
         _check_number(units)
     store_class = _probed(store, path)
     if found is None:
-        mine = _plan(settings, units, origin, store_class)
-        found = create_settled(store, layout.PLAN, json_bytes(mine))
+        mine = json_bytes(_plan(settings, units, origin, store_class))
+        settle = replace_settled if store_class == "neither" else create_settled
+        found = settle(store, layout.PLAN, mine)
     plan = parse_model(Plan, found, f"{path}/{layout.PLAN}")
     _check_settings(settings, plan.settings, path)
     _check_units(units, plan.units, path)
+    _check_class(store_class, plan.store_class, path)
     return plan
 
 
@@ -65,7 +68,7 @@ def check_place(path: str | Path, settings: Settings | None = None) -> None:
     """Checks that a dump may be made or continued at `path`; creates nothing.
 
     Args:
-        path: a local folder, which need not exist.
+        path: a local folder, which need not exist, or a URL.
         settings: compared with those of the dump there, when there is one.
 
     Raises:
@@ -73,12 +76,13 @@ def check_place(path: str | Path, settings: Settings | None = None) -> None:
         FormatError: the folder holds something else.
         InputError: it is a file, or may not be written to.
     """
-    store = PosixStore(path)
+    store = open_store(path)
     with explained(path):
         manifest, plan = store.read(layout.MANIFEST), store.read(layout.PLAN)
         if manifest is None and plan is None:
             _check_empty(store, path)
-            _check_writable(Path(path))
+            if isinstance(store, PosixStore):
+                _check_writable(store.root)
     if settings is None:
         return
     if manifest is not None:
@@ -101,7 +105,23 @@ def _probed(store: Store, path: str | Path) -> StoreClass:
     except PotstillError:
         if store.size(layout.MANIFEST) is None:
             raise
-        return "create-if-absent"
+        return store.store_class
+
+
+def _check_class(here: StoreClass, there: str, path: str | Path) -> None:
+    """Refuses a store that does less, or something else, than what the dump was begun with."""
+    if there in ("neither", here) or (there == "create-if-absent" and here == "posix"):
+        return
+    if here == "neither":
+        raise InputError(
+            f"the store at {path} no longer creates a file only if it is absent, as it did when "
+            f"this dump was begun ({there}): a second creation succeeds. Nothing was changed. Have "
+            "that mended, or begin another dump elsewhere."
+        )
+    raise ConflictError(
+        f"the dump at {path} was begun on a store of class {there}; found {here} here. Two ways to "
+        "one place do not see each other's locks: reach it as the first worker did."
+    )
 
 
 def _plan(

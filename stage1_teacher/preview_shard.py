@@ -9,7 +9,7 @@ import io
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from schemas import layout
+from schemas.dump_search import locate
 from schemas.manifest import Capture, Shard
 
 NAME = f"{layout.PREVIEW}/preview.parquet"
@@ -59,21 +60,23 @@ class Decoder(Protocol):
 
 
 def preview_parquet(
-    folder: Path, shards: Sequence[Shard], capture: Capture, decoder: Decoder
+    url: str | Path, shards: Sequence[Shard], capture: Capture, decoder: Decoder
 ) -> bytes:
-    """The file preview/preview.parquet of a dump in `folder` whose units are all committed."""
-    rows = [_readable(row, capture, decoder) for row in _rows(folder, shards)]
+    """The file preview/preview.parquet of a dump at `url` whose units are all committed."""
+    rows = [_readable(row, capture, decoder) for row in _rows(url, shards)]
     sink = io.BytesIO()
     table = pa.Table.from_pylist(rows, schema=SCHEMA)
     pq.write_table(table, sink, compression="zstd", store_schema=False, row_group_size=100)
     return sink.getvalue()
 
 
-def _rows(folder: Path, shards: Sequence[Shard]) -> Iterator[dict[str, Any]]:
+def _rows(url: str | Path, shards: Sequence[Shard]) -> Iterator[dict[str, Any]]:
     """The first rows of shards spread evenly over the dump."""
+    filesystem, root = locate(str(url))
     chosen = shards[:: max(1, len(shards) // MOST_ROWS)][:MOST_ROWS]
     for shard, share in zip(chosen, _shares([shard.rows for shard in chosen]), strict=True):
-        yield from _first_rows(folder / layout.DATA / shard.name, share)
+        with filesystem.open(f"{root}/{layout.DATA}/{shard.name}", "rb") as file:
+            yield from _first_rows(file, share)
 
 
 def _shares(rows: Sequence[int]) -> list[int]:
@@ -85,9 +88,9 @@ def _shares(rows: Sequence[int]) -> list[int]:
     return shares
 
 
-def _first_rows(path: Path, count: int) -> list[dict[str, Any]]:
+def _first_rows(opened: BinaryIO, count: int) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
-    with pq.ParquetFile(path, page_checksum_verification=True) as file:
+    with pq.ParquetFile(opened, page_checksum_verification=True) as file:
         for batch in file.iter_batches(batch_size=64):
             rows += batch.slice(0, count - len(rows)).to_pylist()
             if len(rows) >= count:
