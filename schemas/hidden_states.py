@@ -97,6 +97,23 @@ def layer_states(table: pa.Table, layer: str, capture: Capture) -> Lists:
     return Lists(offsets=stored.offsets, values=values)
 
 
+def other_rows(table: pa.Table, rows: pa.Table, layers: Sequence[str]) -> str | None:
+    """In words, where hidden states are not those of the same row group under data/; else None.
+
+    Args:
+        table: the states, with the columns of these layers.
+        rows: the row group, with `id` and `input_ids`.
+        layers: their ids.
+    """
+    if table["id"] != rows["id"]:
+        return "its rows are not those of the same row group under data/"
+    lengths = np.diff(list_column(rows, "input_ids").offsets)
+    for layer in layers:
+        if not np.array_equal(np.diff(_octets(table, f"hidden_{layer}").offsets), lengths):
+            return f"hidden_{layer} has not one state for each token"
+    return None
+
+
 def split_states(states: Lists) -> list[Floats]:
     """Per row its states [L, W]."""
     return np.split(states.values, states.offsets[1:-1])

@@ -1,9 +1,10 @@
 """What a training step gets: rows of tokens, and the teacher's signals at their trained positions.
 
-Shapes: B rows, T places of a row, N trained positions.
+Shapes: B rows, T places of a row, N trained positions, W elements of a hidden state.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -41,6 +42,7 @@ class Batch:
         document_ids: int64 [B, T], 1, 2, … in every row; 0 where padded. A token may attend to
             earlier tokens of its own document only.
         targets: the teacher at N positions; `rows_N` indexes the flattened [B · T].
+        states: the teacher's hidden states there, by layer, float32 [N, W].
         documents: the samples, in the order of the targets.
         epoch: from 0.
         step: the step of the epoch this is a part of, from 0.
@@ -53,6 +55,7 @@ class Batch:
     documents: tuple[Document, ...]
     epoch: int
     step: int
+    states: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
     def to(self, device: torch.device | str) -> "Batch":
         """The same on another device."""
@@ -62,4 +65,5 @@ class Batch:
             position_ids=self.position_ids.to(device),
             document_ids=self.document_ids.to(device),
             targets=self.targets.to(device),
+            states={layer: states.to(device) for layer, states in self.states.items()},
         )

@@ -58,6 +58,7 @@ class BatchMaker:
         self._index = index
         self._plans = plans
         self._reading = reading
+        self._width = dumps[0].manifest.capture.stored_width
 
     def batches(self, stretches: Iterator[Stretch]) -> Iterator[Batch]:
         """The batches of stretches of steps; every step gives one batch per part."""
@@ -95,6 +96,7 @@ class BatchMaker:
             draws_per_unit=self._draws(),
             temperatures=self._reading.wanted.temperatures,
             weigh_by=self._reading.wanted.weights.teacher,
+            hidden=dict.fromkeys(self._reading.wanted.hidden, self._width),
             epoch=epoch,
             step=step,
         )

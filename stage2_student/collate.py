@@ -1,11 +1,12 @@
 """From rows of row groups to a batch of torch tensors: slices joined, ragged lists made dense.
 
 Python runs per sequence, numpy per position. Shapes: B rows, T places of a row, N trained
-positions, E entries of all positions, K the most entries of a position.
+positions, E entries of all positions, K the most entries of a position, W elements of a hidden
+state.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +31,7 @@ class BatchShape:
         epoch: of the plan.
         step: of the epoch.
         weigh_by: what of the teacher decides the weight of a position.
+        hidden: the width of the stored states of each layer that is read.
     """
 
     length: int | None
@@ -38,6 +40,7 @@ class BatchShape:
     epoch: int
     step: int
     weigh_by: ByTeacher = "none"
+    hidden: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -83,6 +86,7 @@ def collate(rows: Sequence[Sequence[PlacedRow]], shape: BatchShape) -> Batch:
         documents=_documents(pieces),
         epoch=shape.epoch,
         step=shape.step,
+        states={layer: _states(pieces, layer, width) for layer, width in shape.hidden.items()},
     )
 
 
@@ -150,6 +154,21 @@ def _targets(pieces: Sequence[_Piece], length: int, shape: BatchShape) -> Target
         weights_N=_weights(pieces, len(rows)),
     )
     return weighed(targets, shape.weigh_by)
+
+
+def _states(pieces: Sequence[_Piece], layer: str, width: int) -> torch.Tensor:
+    """[N, W] one layer's states at the positions, which are those of the targets."""
+    states = POOL.empty((sum(p.last - p.first for p in pieces), width), np.float32)
+    done = 0
+    for piece in pieces:
+        tokens = piece.arrays.origins[piece.first : piece.last]
+        if not len(tokens):
+            continue
+        stored = piece.arrays.states[layer]
+        row = int(np.searchsorted(stored.offsets, tokens[0], side="right")) - 1
+        states[done : done + len(tokens)] = stored.decode(row, tokens)
+        done += len(tokens)
+    return torch.from_numpy(states)
 
 
 def _weights(pieces: Sequence[_Piece], positions: int) -> torch.Tensor:

@@ -69,9 +69,10 @@ def distillation_loss(
     call = HeadCall(targets=targets, sums=objective.sums, options=options or HeadOptions())
     _check_rows(hidden_ND, targets)
     total, sums = fused_loss(hidden_ND, weight_VD, bias_V, call, _block_loss(objective))
+    labels = objective.labels[: len(objective.terms)]
     return HeadLoss(
         total=total,
-        terms=dict(zip(objective.labels, sums.unbind(), strict=True)),
+        terms=dict(zip(labels, sums.unbind(), strict=True)),
         weight_sum=targets.weights_N.sum(),
     )
 

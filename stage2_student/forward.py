@@ -5,7 +5,8 @@ student's forward, which is called through its wrapper. So DDP sees the whole st
 the head's weight in its own hook, and the weight may be tied. Targets travel in a plain object that
 neither looks into (FSDP2 would cast them to bfloat16).
 
-Shapes: B rows, T places, N trained positions, D hidden width, V vocabulary, L terms of the loss.
+Shapes: B rows, T places, N trained positions, D hidden width, V vocabulary, L terms of the loss, H
+of them on hidden states.
 """
 
 import inspect
@@ -16,10 +17,13 @@ from typing import Any
 
 import torch
 
+from schemas.hidden_layers import LAST
 from stage2_student.batch import Batch
 from stage2_student.distillation import distillation_loss
 from stage2_student.fused_head import HeadOptions
+from stage2_student.hidden_matching import NAME, HiddenMatching
 from stage2_student.objective import Objective
+from stage2_student.student_states import StudentStates
 from stage2_student.targets import Targets
 
 StepLoss = tuple[torch.Tensor, torch.Tensor]
@@ -37,21 +41,29 @@ class HeadTask:
 
 
 @contextmanager
-def training_forward(model: Any, options: HeadOptions) -> Iterator[None]:
+def training_forward(
+    model: Any, options: HeadOptions, matching: HiddenMatching | None = None
+) -> Iterator[None]:
     """Inside, `model(batch, objective)` and `head(hidden, task)` give a StepLoss.
 
-    Everything else about the model stays, so it saves as it always did; afterwards `generate` and
-    evaluation find the forward that they know.
+    Everything else about the model stays, so it saves as it always did (but for `matching`, which
+    is one of its modules inside); afterwards `generate` and evaluation find the forward that they
+    know.
     """
-    head = model.get_output_embeddings()
-    head.forward = _HeadForward(head)
-    model.forward = _StudentForward(model, options)
-    try:
-        yield
-    finally:
-        for module in (model, head):
-            module.__dict__.pop("forward", None)
-            module.__dict__.pop("_original_forward", None)
+    head, states = model.get_output_embeddings(), StudentStates()
+    with states.hooked(model, matching.plan.student_layers if matching else ()):
+        head.forward = _HeadForward(head)
+        model.forward = _StudentForward(model, options, states, matching)
+        if matching is not None:
+            setattr(model, NAME, matching)
+        try:
+            yield
+        finally:
+            if matching is not None:
+                delattr(model, NAME)
+            for module in (model, head):
+                module.__dict__.pop("forward", None)
+                module.__dict__.pop("_original_forward", None)
 
 
 class _HeadForward:
@@ -80,16 +92,34 @@ class _HeadForward:
 class _StudentForward:
     """The student's forward on a batch."""
 
-    def __init__(self, model: Any, options: HeadOptions) -> None:
+    def __init__(
+        self,
+        model: Any,
+        options: HeadOptions,
+        states: StudentStates,
+        matching: HiddenMatching | None,
+    ) -> None:
         self._model = model
         self._options = options
+        self._states = states
+        self._matching = matching
 
     def __call__(self, batch: Batch, objective: Objective) -> StepLoss:
-        hidden_BTD = hidden_states(self._model, batch.input_ids, batch.position_ids)
+        with self._states.recording() as states:
+            hidden_BTD = hidden_states(self._model, batch.input_ids, batch.position_ids)
         task = HeadTask(targets=batch.targets, objective=objective, options=self._options)
         hidden_ND = hidden_BTD.flatten(0, 1)[batch.targets.rows_N]
         loss: StepLoss = self._model.get_output_embeddings()(hidden_ND, task)
-        return loss
+        if self._matching is None:
+            return loss
+        sums_H = self._matching({**states, LAST: hidden_BTD}, batch)
+        return _with_hidden(loss, sums_H, objective)
+
+
+def _with_hidden(loss: StepLoss, sums_H: torch.Tensor, objective: Objective) -> StepLoss:
+    total, terms_L = loss
+    weights_H = sums_H.new_tensor([term.weight for term in objective.hidden])
+    return total + (sums_H * weights_H).sum(), torch.cat([terms_L, sums_H.detach().to(terms_L)])
 
 
 def hidden_states(

@@ -1,6 +1,6 @@
 """What a training minimises: a weighted sum of losses, each with its temperature and tail.
 
-    total = Σ_n weight_n · Σ_terms weight · T² · loss_T,n
+    total = Σ_n weight_n · (Σ_terms weight · T² · loss_T,n + Σ_hidden weight · loss_n)
 
 T² keeps the size of a soft-target gradient independent of the temperature (Hinton et al. 2015,
 section 2); it stands here, once, and so in value and gradient alike.
@@ -13,6 +13,7 @@ from typing import Any, get_args
 
 from schemas.errors import ConfigError
 from stage2_student.fused_softmax import Sums
+from stage2_student.hidden_terms import HiddenTerm, is_hidden, make_hidden_term
 from stage2_student.losses import LOSSES
 from stage2_student.objective_terms import check_sum, make_term
 from stage2_student.objective_text import WrittenTerm, nearest, read_terms, term_text
@@ -33,15 +34,22 @@ class Objective:
     """A sum of terms, no two of them the same.
 
     Attributes:
-        terms: what is summed.
+        terms: what is summed of losses on distributions; at least one.
+        hidden: what is summed of losses on hidden states.
         ce_warmup: steps at the beginning in which cross-entropy stands alone.
     """
 
     terms: tuple[Term, ...]
+    hidden: tuple[HiddenTerm, ...] = ()
     ce_warmup: int = 0
 
     def __post_init__(self) -> None:
-        check_sum(self.terms)
+        check_sum(self.summands)
+
+    @property
+    def summands(self) -> tuple[Term | HiddenTerm, ...]:
+        """All of the terms, in the order of their labels."""
+        return (*self.terms, *self.hidden)
 
     def at(self, step: int, steps: int) -> "Objective":
         """What is minimised at a step (from 0) of a training of so many; the terms stay in place.
@@ -50,28 +58,27 @@ class Objective:
         """
         if step < self.ce_warmup:
             first = next(place for place, term in enumerate(self.terms) if term.loss == "ce")
-            weights = [float(place == first) for place in range(len(self.terms))]
-        elif any(term.schedule for term in self.terms):
-            weights = [term.weight_at(step, steps) for term in self.terms]
+            weights = [float(place == first) for place in range(len(self.summands))]
+        elif any(term.schedule for term in self.summands):
+            weights = [term.weight_at(step, steps) for term in self.summands]
         else:
             return self
+        own = iter(weights)
         return Objective(
-            terms=tuple(
-                replace(term, weight=weight, schedule=None)
-                for term, weight in zip(self.terms, weights, strict=True)
-            )
+            terms=tuple(replace(term, weight=next(own), schedule=None) for term in self.terms),
+            hidden=tuple(replace(term, weight=next(own), schedule=None) for term in self.hidden),
         )
 
     @property
     def labels(self) -> tuple[str, ...]:
         """The terms' names in logs, all different: the loss, and its arguments where needed."""
-        losses = [term.loss for term in self.terms]
-        return tuple(t.loss if losses.count(t.loss) == 1 else t.label for t in self.terms)
+        losses = [term.loss for term in self.summands]
+        return tuple(t.loss if losses.count(t.loss) == 1 else t.label for t in self.summands)
 
     @property
     def written(self) -> str:
         """The sum as a user would write it; terms that are only logged are left out."""
-        found = " + ".join(term.written for term in self.terms if term.most)
+        found = " + ".join(term.written for term in self.summands if term.most)
         return f"ce until step {self.ce_warmup}, then {found}" if self.ce_warmup else found
 
     @property
@@ -113,7 +120,7 @@ def make_objective(
     A bare name means (1 − ce_weight) · loss + ce_weight · cross-entropy on the realised tokens. In
     a sum, temperature and tail hold for the terms that name none. At temperature 1 the
     cross-entropy costs nothing extra, so it is then always among the terms, if with weight 0, to
-    be logged.
+    be logged; also where nothing but hidden states is compared.
 
     Raises:
         ConfigError: the text is no sum of losses, a word of it is unknown or out of range, or an
@@ -121,14 +128,17 @@ def make_objective(
     """
     _check_options(temperature, ce_weight, tail)
     written = _read(loss)
-    if len(written) == 1 and written[0].bare:
+    if len(written) == 1 and written[0].bare and not is_hidden(written[0]):
         return _of_name(make_term(written[0], temperature, tail), ce_weight or 0.0)
     if ce_weight is not None:
         raise ConfigError(
             f"the loss is a written sum, and ce_weight {ce_weight:g} is given too. Put the "
             "cross-entropy into the sum, as in 0.9*fkl + 0.1*ce, and leave ce_weight out."
         )
-    return _with_ce_logged(tuple(make_term(term, temperature, tail) for term in written))
+    return _with_ce_logged(
+        tuple(make_term(term, temperature, tail) for term in written if not is_hidden(term)),
+        tuple(make_hidden_term(term) for term in written if is_hidden(term)),
+    )
 
 
 def _read(loss: Written) -> list[WrittenTerm]:
@@ -146,19 +156,24 @@ def _of_name(term: Term, ce_weight: float) -> Objective:
     return Objective(terms=(soft, hard)) if ce_weight else _with_ce_logged((soft,))
 
 
-def _with_ce_logged(terms: tuple[Term, ...]) -> Objective:
-    objective = Objective(terms=terms)
+def _with_ce_logged(terms: tuple[Term, ...], hidden: tuple[HiddenTerm, ...] = ()) -> Objective:
+    objective = Objective(terms=terms, hidden=hidden)
     known = any(term.loss == "ce" for term in terms)
-    if known or 1.0 not in objective.temperatures:
+    if known or (terms and 1.0 not in objective.temperatures):
         return objective
-    return Objective(terms=(*terms, Term(loss="ce", weight=0.0, tail="none")))
+    return _with_ce(objective)
 
 
 def _with_warmup(objective: Objective, steps: int) -> Objective:
-    if not steps or any(term.loss == "ce" for term in objective.terms):
-        return replace(objective, ce_warmup=steps)
-    alone = Term(loss="ce", weight=0.0, tail="none")
-    return Objective(terms=(*objective.terms, alone), ce_warmup=steps)
+    if steps and not any(term.loss == "ce" for term in objective.terms):
+        objective = _with_ce(objective)
+    return replace(objective, ce_warmup=steps)
+
+
+def _with_ce(objective: Objective) -> Objective:
+    """With cross-entropy at weight 0."""
+    logged = Term(loss="ce", weight=0.0, tail="none")
+    return replace(objective, terms=(*objective.terms, logged))
 
 
 def _check_options(temperature: float | None, ce_weight: float | None, tail: str | None) -> None:

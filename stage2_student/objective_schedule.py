@@ -15,12 +15,12 @@ def check_schedules(objective: Objective, steps: int) -> None:
             f"ce_warmup_steps is {objective.ce_warmup} and the training has {steps} steps: nothing "
             "would be learned from the teacher. Give fewer, or more --steps or --epochs."
         )
-    schedules = [term.schedule for term in objective.terms if term.schedule]
+    schedules = [term.schedule for term in objective.summands if term.schedule]
     for schedule in schedules:
         schedule.check(steps)
     for step in sorted({step for schedule in schedules for step in schedule.corners(steps)}):
         if step >= objective.ce_warmup and not any(
-            term.weight_at(step, steps) for term in objective.terms
+            term.weight_at(step, steps) for term in objective.summands
         ):
             raise ConfigError(
                 f"all weights of the loss are 0 at step {step + 1}: {objective.written}. Let one "

@@ -3,6 +3,8 @@
 from typing import get_args
 
 from schemas.errors import ConfigError
+from stage2_student.hidden_losses import HIDDEN_LOSSES
+from stage2_student.hidden_terms import HiddenTerm
 from stage2_student.losses import LOSSES, Loss
 from stage2_student.objective_text import Word, WrittenTerm, nearest
 from stage2_student.outcomes import Tail
@@ -53,7 +55,8 @@ def make_term(written: WrittenTerm, temperature: float | None, tail: Tail | None
 def _kind(written: WrittenTerm) -> Loss:
     name = written.name.text
     if name not in LOSSES:
-        raise written.wrong(written.name, f"unknown loss {name!r}", nearest(name, LOSSES))
+        known = [*LOSSES, *HIDDEN_LOSSES]
+        raise written.wrong(written.name, f"unknown loss {name!r}", nearest(name, known))
     return LOSSES[name]
 
 
@@ -121,7 +124,7 @@ def _check_options(
             )
 
 
-def check_sum(terms: tuple[Term, ...]) -> None:
+def check_sum(terms: tuple[Term | HiddenTerm, ...]) -> None:
     """Checks what no term shows alone.
 
     Raises:

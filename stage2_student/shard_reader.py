@@ -7,7 +7,7 @@ positions, L tokens of all rows.
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,13 @@ import pyarrow as pa
 from schemas import layout
 from schemas.columns import temperature_column
 from schemas.dump_folder import DumpFolder
+from schemas.hidden_states import (
+    StoredStates,
+    first_state_problem,
+    other_rows,
+    state_columns,
+    stored_states,
+)
 from schemas.row_group import (
     Lists,
     Offsets,
@@ -43,12 +50,14 @@ class Wanted:
         tail_sample: the tail draws too.
         train_on: kinds of segments whose tokens are predicted; none stands for all captured ones.
         weights: what the predicted tokens weigh.
+        hidden: layers of the teacher whose states are read, from hidden/.
     """
 
     temperatures: tuple[float, ...] = (1.0,)
     tail_sample: bool = True
     train_on: tuple[str, ...] = ()
     weights: TokenWeights = field(default_factory=TokenWeights)
+    hidden: tuple[str, ...] = ()
 
     @property
     def columns(self) -> list[str]:
@@ -84,29 +93,33 @@ class GroupArrays:
         sources: the same of their sources.
         tokens: [R] lists of token ids.
         positions: [R] lists of trained positions.
+        origins: [P] where each position stands in the tokens of all rows of the shard's group.
         labels: [P] the realised next token.
         kept: the kept entries.
         tail: the tail sample; None when it was not wanted.
         tail_logmass: per temperature [P].
         token_logprobs: [P] the teacher's log-probability of the label.
         weights: [P] by the label's segment and the row's verdict; None where all weigh 1.
+        states: the teacher's hidden states of all tokens, by layer.
     """
 
     ids: pa.Array
     sources: pa.Array
     tokens: Lists
     positions: Lists
+    origins: Offsets
     labels: npt.NDArray[np.int32]
     kept: Entries
     tail: Entries | None
     tail_logmass: Mapping[float, npt.NDArray[np.float32]]
     token_logprobs: npt.NDArray[np.float32]
     weights: npt.NDArray[np.float32] | None
+    states: Mapping[str, StoredStates] = field(default_factory=dict)
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class _Shard:
-    """An open shard; one thread reads it at a time."""
+    """An open shard of data/ or hidden/; one thread reads it at a time."""
 
     file: Any = None
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -118,7 +131,7 @@ class ShardReader:
     def __init__(self, dumps: Sequence[DumpFolder], wanted: Wanted) -> None:
         self._dumps = dumps
         self._wanted = wanted
-        self._shards: OrderedDict[tuple[int, str], _Shard] = OrderedDict()
+        self._shards: OrderedDict[tuple[int, str, str], _Shard] = OrderedDict()
         self._lock = threading.Lock()
 
     def read(self, place: GroupPlace) -> GroupArrays:
@@ -127,26 +140,40 @@ class ShardReader:
         Raises:
             DamagedError: the shard is missing or altered, or holds what it must not; names it.
         """
-        dump = self._dumps[place.dump]
+        dump, wanted = self._dumps[place.dump], self._wanted
         with dump.reading(f"{layout.DATA}/{place.shard.name}"):
-            table = self._table(place)
+            table = self._table(place, layout.DATA, wanted.columns)
             problem = first_problem(table, dump.manifest)
             if problem:
                 raise ShardFault(f"row group {place.group}: {problem}")
-        return group_arrays(table, self._wanted)
+        arrays = group_arrays(table, wanted)
+        return replace(arrays, states=self._states(place, table)) if wanted.hidden else arrays
 
-    def _table(self, place: GroupPlace) -> pa.Table:
-        shard = self._shard(place)
+    def _states(self, place: GroupPlace, rows: pa.Table) -> dict[str, StoredStates]:
+        dump, layers = self._dumps[place.dump], self._wanted.hidden
+        capture = dump.manifest.capture
+        with dump.reading(f"{layout.HIDDEN}/{place.shard.name}"):
+            table = self._table(place, layout.HIDDEN, state_columns(layers, capture))
+            problem = first_state_problem(table, capture) or other_rows(table, rows, layers)
+            if problem:
+                raise ShardFault(f"row group {place.group}: {problem}")
+            return {layer: stored_states(table, layer, capture) for layer in layers}
+
+    def _table(self, place: GroupPlace, folder: str, columns: Sequence[str]) -> pa.Table:
+        shard = self._shard(place, folder)
         with shard.lock:
             if shard.file is None:
-                shard.file = self._dumps[place.dump].shard_file(place.shard)
-            return shard.file.read_row_group(place.group, columns=self._wanted.columns)
+                dump = self._dumps[place.dump]
+                opened = dump.shard_file if folder == layout.DATA else dump.hidden_file
+                shard.file = opened(place.shard)
+            return shard.file.read_row_group(place.group, columns=list(columns))
 
-    def _shard(self, place: GroupPlace) -> _Shard:
+    def _shard(self, place: GroupPlace, folder: str) -> _Shard:
         """One that is dropped here closes when nobody reads it any more."""
         with self._lock:
-            shard = self._shards.setdefault((place.dump, place.shard.name), _Shard())
-            self._shards.move_to_end((place.dump, place.shard.name))
+            key = place.dump, folder, place.shard.name
+            shard = self._shards.setdefault(key, _Shard())
+            self._shards.move_to_end(key)
             if len(self._shards) > _OPEN_SHARDS:
                 self._shards.popitem(last=False)
             return shard
@@ -162,6 +189,7 @@ def group_arrays(table: pa.Table, wanted: Wanted) -> GroupArrays:
         sources=table["source"].combine_chunks(),
         tokens=tokens,
         positions=captured,
+        origins=labels - 1,
         labels=tokens.values[labels],
         kept=_entries(table, "topk"),
         tail=_entries(table, "tail") if wanted.tail_sample else None,
@@ -206,12 +234,14 @@ def _only(arrays: GroupArrays, chosen: npt.NDArray[np.bool_]) -> GroupArrays:
         sources=arrays.sources,
         tokens=arrays.tokens,
         positions=Lists(offsets=counted[captured.offsets], values=captured.values[chosen]),
+        origins=arrays.origins[chosen],
         labels=arrays.labels[chosen],
         kept=_only_entries(arrays.kept, chosen),
         tail=None if arrays.tail is None else _only_entries(arrays.tail, chosen),
         tail_logmass={t: mass[chosen] for t, mass in arrays.tail_logmass.items()},
         token_logprobs=arrays.token_logprobs[chosen],
         weights=None if arrays.weights is None else arrays.weights[chosen],
+        states=arrays.states,
     )
 
 

@@ -45,6 +45,7 @@ class StreamSettings:
         tail_sample: read the tail sample too.
         train_on: kinds of segments whose tokens are trained on; none for every captured position.
         weights: what positions weigh in the loss.
+        hidden: layers of the teacher whose states are read.
     """
 
     rows_per_step: int
@@ -61,6 +62,7 @@ class StreamSettings:
     tail_sample: bool = True
     train_on: tuple[str, ...] = ()
     weights: TokenWeights = field(default_factory=TokenWeights)
+    hidden: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -232,6 +234,7 @@ class Stream:
                 tail_sample=settings.tail_sample,
                 train_on=settings.train_on,
                 weights=settings.weights,
+                hidden=settings.hidden,
             ),
         )
 

@@ -8,7 +8,7 @@ checkpoint left it. Everything else (wrapping, mixed precision, optimizer, accum
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from stage2_student.batch import Batch
 from stage2_student.checkpoints import Checkpoints, write_state
 from stage2_student.objective import Objective
 from stage2_student.parallelism import check_parallelism, keep_sums_in_float32
+from stage2_student.projector_file import taken_apart, write_projectors
 from stage2_student.schedule import LearningRate
 from stage2_student.stopping import StopRequest
 from stage2_student.stream import Stream
@@ -105,14 +106,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]  # transformers' types
 
     def _prepare_inputs(self, inputs: Batch) -> Batch:
         self._check_ids(inputs)
-        device = self.args.device
-        return replace(
-            inputs,
-            input_ids=inputs.input_ids.to(device),
-            position_ids=inputs.position_ids.to(device),
-            document_ids=inputs.document_ids.to(device),
-            targets=inputs.targets.to(device),
-        )
+        return inputs.to(self.args.device)
 
     def compute_loss(
         self,
@@ -180,8 +174,11 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]  # transformers' types
         self.accelerator.wait_for_everyone()
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        """The model alone: no pickled arguments beside it."""
-        self.accelerator.unwrap_model(self.model).save_pretrained(output_dir, state_dict=state_dict)
+        """The model alone: no pickled arguments beside it, and projectors apart."""
+        model, folder = self.accelerator.unwrap_model(self.model), Path(str(output_dir))
+        own, projectors = taken_apart(state_dict or model.state_dict())
+        model.save_pretrained(folder, state_dict=own)
+        write_projectors(folder, projectors)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         """Nothing: the student was built from the checkpoint's own model folder."""

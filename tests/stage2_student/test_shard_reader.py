@@ -73,8 +73,8 @@ def test_poisoned_numbers_do_not_pass(tmp_path, monkeypatch, name: str, value: f
     opened = open_dump(dump.path)
     place = read_index([opened], "all", 0.0).groups[0]
     reader = ShardReader([opened], Wanted())
-    table = reader._table(place)
-    monkeypatch.setattr(reader, "_table", lambda _: _poisoned(table, name, value))
+    table = reader._table(place, "data", Wanted().columns)
+    monkeypatch.setattr(reader, "_table", lambda *_: _poisoned(table, name, value))
     with pytest.raises(DamagedError, match=rf"(?s){place.shard.name}.*{name}"):
         reader.read(place)
 
