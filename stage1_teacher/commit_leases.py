@@ -40,13 +40,17 @@ class Leases:
         self._finished: list[str] = []
 
     def take(self, block: int) -> bool:
-        """Tries to become the holder of a block of units: one request, where nobody was before."""
+        """Tries to become the holder of a block of units: one request, where nobody was before.
+
+        Where a lease cannot be had because the store fails, the work goes on without one: what the
+        failure means is found out, and told, when the unit is written.
+        """
         try:
             if self._store.create(_path(block, 1), self._content):
                 return self._hold(block, 1)
             return self._follow(block)
         except OSError:
-            return False
+            return True
 
     def renew(self) -> None:
         """Renews what this worker holds, when it is due."""
@@ -103,7 +107,7 @@ class Leases:
         if content is None or content == self._content:
             return True
         first_seen = self._seen.setdefault(path, self._clock())
-        return _gone(content) or self._clock() - first_seen >= LEASE_SECONDS
+        return gone(content) or self._clock() - first_seen >= LEASE_SECONDS
 
 
 def _path(block: int, epoch: int) -> str:
@@ -122,7 +126,7 @@ def _host() -> str:
     return hashlib.sha256(name.encode()).hexdigest()[:16]
 
 
-def _gone(content: bytes) -> bool:
+def gone(content: bytes) -> bool:
     """Whether the holder was a process of this machine that does not run any more."""
     try:
         holder = json.loads(content)
