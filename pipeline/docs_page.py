@@ -31,7 +31,7 @@ flag; in YAML also as lists. An unknown flag, key or variable is refused, the ne
 | exit code | means |
 |---|---|
 | 0 | done |
-| 1 | the thing checked is bad (`verify`, `report --assert`, `doctor`) |
+| 1 | the thing checked is bad (`verify`, `dataset diff`, `report --assert`, `doctor`) |
 | 2 | the input or the configuration is wrong |
 | 3 | another process holds the lock, or the target exists and differs |
 | 4 | finished, but samples were set aside |
@@ -39,10 +39,10 @@ flag; in YAML also as lists. An unknown flag, key or variable is refused, the ne
 | 130 | interrupted; what was finished is kept |
 | other | a bug of potstill: please report it |
 
-With `--json` stdout carries JSON and nothing else: one object, or, for `dump`, `augment`, `train`
-and `quickstart`, lines whose `event` is `launch`, `status`, and `done` or `error`; the last line is
-the summary. Progress and logs go to stderr. `NO_COLOR=1` turns colours off. Shell completion:
-`eval "$(_POTSTILL_COMPLETE=bash_source potstill)"` (or `zsh_source`, `fish_source`).
+With `--json` stdout carries JSON and nothing else: one object, or, for `dump`, `augment`, `train`,
+`quickstart` and most of `dataset` lines whose `event` is `launch`, `status`, `done` or `error`;
+the last line is the summary. Progress and logs go to stderr. `NO_COLOR=1` turns colours off. Shell
+completion: `eval "$(_POTSTILL_COMPLETE=bash_source potstill)"` (or `zsh_source`, `fish_source`).
 """
 
 

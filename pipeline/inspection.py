@@ -8,9 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from pipeline.dump_tokenizer import dump_tokenizer
 from schemas.columns import TEXTS
 from schemas.dump_folder import DumpFolder
-from schemas.errors import DamagedError, InputError
+from schemas.errors import InputError
 from schemas.value_ranges import check_values
 from stage1_teacher.card import figures, hidden_sentence, policy_sentence
 
@@ -130,7 +131,7 @@ class TokenText:
     """Turns token ids into text with the dump's own tokenizer; nothing of it is executed."""
 
     def __init__(self, dump: DumpFolder) -> None:
-        self._decoder = self._load(dump)
+        self._decoder = dump_tokenizer(dump)
 
     def __call__(self, token: int) -> str:
         """The token as it reads; a part of a character as the tokenizer spells it."""
@@ -139,20 +140,6 @@ class TokenText:
         text: str = self._decoder.decode([token], skip_special_tokens=False)
         spelled: str | None = self._decoder.id_to_token(token)
         return spelled or f"#{token}" if "\ufffd" in text or not text else text
-
-    @staticmethod
-    def _load(dump: DumpFolder) -> Any:
-        if "tokenizer.json" not in dump.names("tokenizer"):
-            return None
-        from tokenizers import Tokenizer
-
-        try:
-            return Tokenizer.from_str(dump.read_text("tokenizer/tokenizer.json"))
-        except Exception as error:  # tokenizers raises nothing more precise
-            raise DamagedError(
-                f"tokenizer/tokenizer.json in {dump.url} cannot be read: {error}. Take a fresh "
-                "copy of it."
-            ) from error
 
 
 def _view(table: pa.Table, index: int, shard: str, text: TokenText) -> SampleView:
