@@ -110,7 +110,7 @@ class _StudentForward:
         task = HeadTask(targets=batch.targets, objective=objective, options=self._options)
         hidden_ND = hidden_BTD.flatten(0, 1)[batch.targets.rows_N]
         loss: StepLoss = self._model.get_output_embeddings()(hidden_ND, task)
-        if self._matching is None:
+        if self._matching is None or not objective.hidden:
             return loss
         sums_H = self._matching({**states, LAST: hidden_BTD}, batch)
         return _with_hidden(loss, sums_H, objective)

@@ -44,6 +44,17 @@ def write_projectors(folder: Path, projectors: Mapping[str, torch.Tensor]) -> No
     save_file(tensors, folder / FOLDER / FILE, metadata={"format": "pt"})
 
 
+def named_projectors(checkpoint: Path) -> Tensors:
+    """Those of a checkpoint, by their names among a training student's parameters.
+
+    Raises:
+        DamagedError: the file cannot be read.
+    """
+    path = checkpoint / FOLDER / FILE
+    found = _read(path) if path.exists() else {}
+    return {f"{_PREFIX}{name}{_SUFFIX}": value for name, value in found.items()}
+
+
 def load_projectors(checkpoint: Path, matching: HiddenMatching) -> None:
     """Fills the projectors with what a checkpoint holds.
 
