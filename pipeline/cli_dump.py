@@ -36,6 +36,7 @@ PANELS = {
         *("id_column", "source_column", "split", "subset"),
     ),
     "Units and chance": ("unit_size", "seed"),
+    "How it runs": ("max_failed", "grace", "worker"),
     "Licences": ("teacher_license", "output_terms", "corpus_license", "license"),
 }
 
@@ -99,7 +100,7 @@ def _check(call: Call) -> int:
 
 
 def _dump(call: Call) -> int:
-    from pipeline.facts import alignment_text, facts, responses_text
+    from pipeline.facts import alignment_text, facts, responses_text, set_aside_text
     from pipeline.live_progress import duration
     from stage1_teacher.run import dump
 
@@ -119,6 +120,8 @@ def _dump(call: Call) -> int:
         shown["responses"] = responses_text(counts)
     if done.skipped or done.truncated:
         shown["rows"] = f"{done.skipped:,} skipped, {done.truncated:,} cut"
+    if done.failed:
+        shown["set aside"] = set_aside_text(done.failed)
     if done.units_done:
         shown["this run"] = (
             f"{done.units_done:,} of {done.units:,} units in {duration(done.seconds)}, "
@@ -139,7 +142,7 @@ def _dump(call: Call) -> int:
             ),
         }
     )
-    return 0
+    return SetAsideError.exit_code if done.failed else 0
 
 
 SPEC = Spec(

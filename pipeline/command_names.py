@@ -3,6 +3,9 @@
 COMMANDS = {
     "quickstart": "The first ten minutes: a real teacher, dumped, distilled, reported on.",
     "dump": "Stage one: run the teacher once and write what it knows.",
+    "pause": "Make a running dump's workers wait, wherever they run.",
+    "resume": "Let a paused dump go on.",
+    "stop": "End a running dump's workers; what is finished is kept.",
     "augment": "New prompts for stage one, written by the teacher after seeds.",
     "train": "Stage two: train a student from a dump, the teacher gone.",
     "verify": "Prove a dump whole and aligned.",
@@ -10,10 +13,6 @@ COMMANDS = {
     "evaluate": "Measure a student on held-out rows of a dump.",
     "report": "One page: teacher beside student, curves, slices, disagreements.",
     "export-gguf": "Make an ordinary model folder out of a GGUF file.",
-    "dataset merge": "Make one dump of several, each sample once.",
-    "dataset subset": "Take some rows of a dump: by source, ids, verdict, length, share.",
-    "dataset reencode": "Make a dump smaller: fewer entries, a higher threshold, fewer draws.",
-    "dataset reshard": "Cut a dump into shards of another size.",
     "examples": "Configuration files to start from.",
     "schema": "JSON Schema of a command's settings or of a dump's manifest.",
     "doctor": "What this machine has, and what to do about what it lacks.",
@@ -27,6 +26,7 @@ GROUPS = {
 
 PANELS = {
     "Two stages and what is between them": ("quickstart", "dump", "verify", "inspect", "train"),
+    "Unattended": ("pause", "resume", "stop"),
     "How good is the student?": ("evaluate", "report"),
     "Around it": ("augment", "dataset", "export-gguf", "examples", "schema", "doctor"),
 }

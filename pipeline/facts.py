@@ -6,6 +6,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.plain_text import visible
+from schemas import layout
 from schemas.manifest import GenerationCounts
 
 
@@ -26,6 +27,12 @@ def responses_text(counts: GenerationCounts) -> str:
     others = ("rejected", "unverifiable", "unparsed", "truncated", "duplicates")
     words += [f"{getattr(counts, name):,} {name}" for name in others if getattr(counts, name)]
     return ", ".join(words)
+
+
+def set_aside_text(failed: int) -> str:
+    """How many samples failed, and where it says why."""
+    samples = "1 sample" if failed == 1 else f"{failed:,} samples"
+    return f"{samples} failed; why: {layout.SET_ASIDE_FILE}"
 
 
 def alignment_text(alignment: dict[str, Any]) -> str:

@@ -7,7 +7,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.facts import alignment_text, facts, responses_text
+from pipeline.facts import alignment_text, facts, responses_text, set_aside_text
 from pipeline.inspection import SampleView, Token
 from pipeline.plain_text import visible
 from schemas.manifest import GenerationCounts
@@ -51,6 +51,8 @@ def summary_view(found: dict[str, Any]) -> Table:
         rows["hidden states"] = f"{found['hidden']}; {per_token:.1f} bytes/token more"
     if found["skipped"] or found["truncated"]:
         rows["rows"] = f"{found['skipped']:,} skipped, {found['truncated']:,} cut"
+    if found["failed"]:
+        rows["set aside"] = set_aside_text(found["failed"])
     return facts(rows)
 
 

@@ -67,6 +67,10 @@ class Output:
         if self._long:
             self._line({"event": "launch", "command": self._command, "settings": settings})
 
+    def stream(self) -> None:
+        """From now on --json means lines, as of a command that takes long."""
+        self._long = True
+
     def report(self, progress: Progress) -> None:
         """The `Report` that stages are given."""
         self._view.show(progress)

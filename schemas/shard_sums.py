@@ -15,8 +15,8 @@ from schemas.row_group import RowGroup
 class ShardCounts:
     """What a worker counted in one shard.
 
-    `skipped` and `truncated` count corpus rows left out and cut, `generation` responses; the rest
-    is seen in the tables.
+    `skipped` and `truncated` count corpus rows left out and cut, `failed` samples set aside,
+    `generation` responses; the rest is seen in the tables.
     """
 
     rows: int
@@ -25,6 +25,7 @@ class ShardCounts:
     statistics: Statistics
     skipped: int = 0
     truncated: int = 0
+    failed: int = 0
     generation: GenerationCounts | None = None
 
 
@@ -79,6 +80,7 @@ class ShardSums:
         *,
         skipped: int = 0,
         truncated: int = 0,
+        failed: int = 0,
         generation: GenerationCounts | None = None,
     ) -> ShardCounts:
         """The sums so far, and what the worker knows besides."""
@@ -89,5 +91,6 @@ class ShardSums:
             statistics=self.statistics(),
             skipped=skipped,
             truncated=truncated,
+            failed=failed,
             generation=generation,
         )

@@ -41,6 +41,7 @@ class Figures:
     perplexity: float
     skipped: int
     truncated: int
+    failed: int
     generation: GenerationCounts | None
 
 
@@ -67,6 +68,7 @@ def figures(shards: list[Shard]) -> Figures:
         perplexity=float(np.exp(mean("negative_logprob"))),
         skipped=sum(shard.skipped for shard in shards),
         truncated=sum(shard.truncated for shard in shards),
+        failed=sum(shard.failed for shard in shards),
         generation=_generation(shards),
     )
 

@@ -12,7 +12,7 @@ from schemas.errors import CorpusError
 from schemas.progress import Progress, Report, ignore
 from stage1_teacher.corpus_files import CorpusFiles, ending, find_files, nearest_path
 from stage1_teacher.corpus_hub import is_hub_name, read_hub
-from stage1_teacher.corpus_rows import Columns, CorpusRow, corpus_row
+from stage1_teacher.corpus_rows import Columns, CorpusRow, corpus_row, unusable_row
 from stage1_teacher.raw_rows import RawRow
 
 _SECONDS_PER_REPORT = 0.5
@@ -29,6 +29,7 @@ class Corpus:
         subset: configuration of a hub dataset.
         split: split of a hub dataset.
         limit: read only so many rows.
+        tolerant: a row that cannot be used is given with its problem, instead of ending all.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Corpus:
     subset: str | None = None
     split: str = "train"
     limit: int | None = None
+    tolerant: bool = False
 
     def rows(self) -> Iterator[CorpusRow]:
         """Reads from the first row on, one row in memory at a time.
@@ -44,8 +46,21 @@ class Corpus:
         Raises:
             CorpusError: a row or a file is wrong; file and line are in the text.
         """
+        for row, _ in self.pairs():
+            yield row
+
+    def pairs(self) -> Iterator[tuple[CorpusRow, RawRow]]:
+        """The same rows, each with what its file holds."""
         for index, raw in enumerate(islice(self._raw(), self.limit)):
-            yield corpus_row(raw, index, self.columns, self.name)
+            yield self._row(raw, index), raw
+
+    def _row(self, raw: RawRow, index: int) -> CorpusRow:
+        try:
+            return corpus_row(raw, index, self.columns, self.name)
+        except CorpusError as error:
+            if not self.tolerant:
+                raise
+            return unusable_row(raw, index, self.name, str(error))
 
     def _raw(self) -> Iterator[RawRow]:
         if self.files is not None:
@@ -60,12 +75,16 @@ class CorpusCount:
     Attributes:
         rows: how many there are.
         fingerprint: `sha256:<hex>` over the digests of all rows in order.
-        kinds: rows by kind.
+        kinds: rows by kind, of those that can be used.
+        unusable: how many cannot.
+        problem: of the first of these.
     """
 
     rows: int
     fingerprint: str
     kinds: Mapping[str, int]
+    unusable: int = 0
+    problem: str = ""
 
 
 def open_corpus(
@@ -75,6 +94,7 @@ def open_corpus(
     subset: str | None = None,
     split: str = "train",
     limit: int | None = None,
+    tolerant: bool = False,
 ) -> Corpus:
     """Finds a corpus: a path, folder or glob on any filesystem, else a dataset's name on the hub.
 
@@ -91,6 +111,7 @@ def open_corpus(
         subset=subset,
         split=split,
         limit=limit,
+        tolerant=tolerant,
     )
 
 
@@ -102,18 +123,28 @@ def count_corpus(corpus: Corpus, report: Report = ignore) -> CorpusCount:
     """
     total = hashlib.sha256()
     kinds: Counter[str] = Counter()
+    unusable, problem = 0, ""
     reported = time.monotonic()
     for row in corpus.rows():
         total.update(row.digest)
-        kinds[row.kind] += 1
+        if row.problem:
+            unusable, problem = unusable + 1, problem or row.problem
+        else:
+            kinds[row.kind] += 1
         if time.monotonic() - reported > _SECONDS_PER_REPORT:
             reported = time.monotonic()
             report(Progress(stage="count corpus", done=row.index + 1, unit="rows"))
-    rows = kinds.total()
+    rows = kinds.total() + unusable
     if not rows:
         raise CorpusError(f"the corpus {corpus.name} is empty: it has no rows. Give another one.")
     report(Progress(stage="count corpus", done=rows, total=rows, unit="rows"))
-    return CorpusCount(rows=rows, fingerprint=f"sha256:{total.hexdigest()}", kinds=dict(kinds))
+    return CorpusCount(
+        rows=rows,
+        fingerprint=f"sha256:{total.hexdigest()}",
+        kinds=dict(kinds),
+        unusable=unusable,
+        problem=problem,
+    )
 
 
 def _may_be_on_hub(location: str) -> bool:

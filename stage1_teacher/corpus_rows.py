@@ -25,7 +25,7 @@ from stage1_teacher.corpus_columns import (
 from stage1_teacher.corpus_prompts import no_prompt, to_answer
 from stage1_teacher.raw_rows import RawRow
 
-__all__ = ["Columns", "CorpusRow", "Kind", "Message", "corpus_row"]
+__all__ = ["Columns", "CorpusRow", "Kind", "Message", "corpus_row", "unusable_row"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +45,7 @@ class CorpusRow:
         gold: the right answer to a prompt, where one was asked for.
         provenance: where a prompt came from, as JSON; empty where the corpus does not say.
         digest: sha256 of everything above that the row brought itself.
+        problem: why it cannot be used; then it has no content.
     """
 
     index: int
@@ -59,14 +60,18 @@ class CorpusRow:
     gold: str = ""
     provenance: str = ""
     digest: bytes
+    problem: str = ""
 
 
 def corpus_row(raw: RawRow, index: int, columns: Columns, source: str) -> CorpusRow:
     """Checks a row and finds out what it is.
 
     Raises:
-        CorpusError: a column is missing, or its value is empty or of another type.
+        CorpusError: a column is missing, or its value is empty or of another type; or the row
+            could not be read at all.
     """
+    if raw.problem:
+        raise CorpusError(raw.problem)
     kind = columns.kind or _kind(raw, columns)
     content = _CONTENT[kind](raw, columns)
     if columns.prompts_only:
@@ -82,6 +87,20 @@ def corpus_row(raw: RawRow, index: int, columns: Columns, source: str) -> Corpus
         kind=kind,
         digest=digest,
         **content,
+    )
+
+
+def unusable_row(raw: RawRow, index: int, source: str, problem: str) -> CorpusRow:
+    """A row that cannot be used: its place, its hash, and why."""
+    digest = hashlib.sha256(repr(sorted(raw.values.items())).encode("utf-8", "replace")).digest()
+    return CorpusRow(
+        index=index,
+        where=raw.where,
+        id=f"{digest.hex()[:16]}-{index}",
+        source=source,
+        kind="text",
+        digest=digest,
+        problem=problem,
     )
 
 

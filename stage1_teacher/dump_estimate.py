@@ -7,7 +7,8 @@ from itertools import islice
 from schemas.progress import Report, ignore
 from stage1_teacher.corpus_rows import CorpusRow
 from stage1_teacher.dump_size import expected_bytes, hidden_bytes_per_token
-from stage1_teacher.preparation import Prepared, Rendered, prepare
+from stage1_teacher.preparation import Prepared, prepare
+from stage1_teacher.rendering import Rendered
 from stage1_teacher.settings import DumpSettings
 
 _SAMPLED_ROWS = 256

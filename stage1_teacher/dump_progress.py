@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from schemas.progress import Progress, Report
 
 _SECONDS_BETWEEN = 0.2
+_CAUTION = 1.2
 
 
 @dataclass(slots=True, kw_only=True)
@@ -30,6 +31,7 @@ class Meter:
     _unit_rows: int = 0
     _unit_tokens: int = 0
     _unit_seen: int = 0
+    _unit_began: float = 0.0
     _started: float = field(default_factory=time.monotonic)
     _told: float = 0.0
 
@@ -42,6 +44,7 @@ class Meter:
     def begin(self, rows: int, tokens: int) -> None:
         """A unit of so many rows and tokens begins."""
         self._unit_rows, self._unit_tokens, self._unit_seen = rows, max(1, tokens), 0
+        self._unit_began = time.monotonic()
 
     def tick(self, tokens: int) -> None:
         """The teacher has seen one more sample."""
@@ -57,6 +60,20 @@ class Meter:
         self.shard_tokens += tokens
         self._unit_rows = 0
         self._tell()
+
+    def idle(self, seconds: float) -> None:
+        """The dump was paused for so long, which is no time of work."""
+        self._started += seconds
+        self._unit_began += seconds
+
+    @property
+    def unit_seconds_left(self) -> float:
+        """Until the present unit is committed, by its pace so far; cautious."""
+        if not self._unit_seen:
+            return float("inf")
+        spent = time.monotonic() - self._unit_began
+        left = max(0, self._unit_tokens - self._unit_seen) / self._unit_seen
+        return _CAUTION * spent * left
 
     @property
     def seconds(self) -> float:

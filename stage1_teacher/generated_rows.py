@@ -19,10 +19,11 @@ from stage1_teacher.answer_parsers import open_parser
 from stage1_teacher.completions import Completion, Prompt, Sampling
 from stage1_teacher.engine import Engine
 from stage1_teacher.response_segments import response_segments
-from stage1_teacher.responses import Judge, Response, Tally
+from stage1_teacher.responses import Judge, Response
 from stage1_teacher.samples import Sample
+from stage1_teacher.set_aside import Aside, answered
 from stage1_teacher.shard_tables import Row
-from stage1_teacher.shard_writer import Recipe, Tick, chunks, complete
+from stage1_teacher.shard_writer import Notes, Recipe, Tick, chunks, complete
 from stage1_teacher.tokenizer import TeacherTokenizer
 from stage1_teacher.verifiers import check_verifier, open_verifier
 
@@ -84,32 +85,37 @@ class GeneratedRows:
         """Tokens of its responses at most, the prompt repeated in front of each."""
         return self.writing.plan.samples * (len(sample.input_ids) + self.writing.budget(sample))
 
-    def rows(self, samples: Sequence[Sample], tally: Tally, tick: Tick) -> Iterator[Row]:
-        """Rows of the responses that are kept, in order; `tally` counts all of them.
+    def rows(self, samples: Sequence[Sample], notes: Notes, tick: Tick) -> Iterator[Row]:
+        """Rows of the responses that are kept, in order; `notes` count all of them.
 
         Raises:
             DamagedError: the engine left a prompt out, or some of a response's positions.
         """
         for chunk in chunks(samples, self.recipe.chunk_tokens, self.cost):
-            responses = self._written(chunk, tick)
-            for found in self.judge.kept(responses, tally):
+            responses = self._written(chunk, notes.aside, tick)
+            for found in self.judge.kept(responses, notes.tally):
                 yield self._row(found)
 
-    def _written(self, chunk: Sequence[Sample], tick: Tick) -> list[Response]:
+    def _written(self, chunk: Sequence[Sample], aside: Aside, tick: Tick) -> list[Response]:
         asked = [(prompt, k) for prompt in chunk for k in range(self.writing.plan.samples)]
         prompts = [self._prompt(prompt, k) for prompt, k in asked]
+        found: list[Completion | None] = [None] * len(asked)
+        for index, written in answered(self._generate, prompts, lambda p: p.id, aside):
+            found[index] = written
+            tick(len(prompts[index].input_ids) + len(written.output_ids))
+        failed = {failure.id for failure in aside.failures}
+        return [
+            self._response(prompt, k, self._checked(prompts[index], found[index]))
+            for index, (prompt, k) in enumerate(asked)
+            if found[index] is not None or prompts[index].id not in failed
+        ]
+
+    def _generate(self, prompts: Sequence[Prompt]) -> Iterator[tuple[int, Completion]]:
         plan, recipe = self.writing.plan, self.recipe
         sampling = Sampling(
             temperature=plan.temperature, top_p=plan.top_p, stop=tuple(plan.stop), seed=plan.seed
         )
-        found: list[Completion | None] = [None] * len(asked)
-        for index, written in self.engine.generate(prompts, sampling, recipe.capture, recipe.seed):
-            found[index] = written
-            tick(len(prompts[index].input_ids) + len(written.output_ids))
-        return [
-            self._response(prompt, k, self._checked(prompts[index], found[index]))
-            for index, (prompt, k) in enumerate(asked)
-        ]
+        return self.engine.generate(prompts, sampling, recipe.capture, recipe.seed)
 
     def _prompt(self, prompt: Sample, number: int) -> Prompt:
         several = self.writing.plan.samples > 1

@@ -1,17 +1,14 @@
-"""How a dump is run, not what is in it: failures, interruptions, a cluster. No torch."""
+"""How a dump is run, not what is in it: failures, interruptions, several workers. No torch."""
 
 import re
-from typing import Literal, Self
+from decimal import Decimal
 
-from pydantic import BaseModel, Field, field_validator, model_validator
+from pydantic import BaseModel, Field, field_validator
 
 from schemas.errors import ConfigError
+from stage1_teacher.commit_share import Share
 
 _BUDGET = re.compile(r"^(?P<number>\d+(\.\d+)?)(?P<percent>%?)$")
-_OF_RAY = (
-    *("cluster_workers", "cluster_most_workers", "gpus_per_worker", "cpus_per_worker"),
-    "ray_address",
-)
 
 
 class OperatingSettings(BaseModel):
@@ -29,28 +26,10 @@ class OperatingSettings(BaseModel):
         description="Seconds after SIGTERM: a unit that can be finished in them is, another is "
         "dropped; at their end the program stops wherever it is.",
     )
-    cluster: Literal["ray"] | None = Field(
-        None, description="Spread the units over the actors of a Ray cluster."
-    )
-    cluster_workers: int | None = Field(
-        None, ge=1, description="Ray actors, each with a teacher of its own. Default: 1."
-    )
-    cluster_most_workers: int | None = Field(
-        None, ge=1, description="Let Ray start up to so many actors as the cluster grows."
-    )
-    gpus_per_worker: float | None = Field(
+    worker: str | None = Field(
         None,
-        ge=0,
-        description="GPUs of one actor; fractions share one. Default: 1 where the cluster has "
-        "GPUs.",
-    )
-    cpus_per_worker: float | None = Field(
-        None, gt=0, description="CPU cores of one actor. Default: 1."
-    )
-    ray_address: str | None = Field(
-        None,
-        description="Join the Ray cluster at this address. Default: a cluster of this machine "
-        "alone, for this run, without a dashboard.",
+        description="Which of several workers this is, such as 2/8: where it begins; on a store "
+        "that cannot create a file only if it is absent, the units that it keeps to.",
     )
 
     @field_validator("max_failed", mode="before")
@@ -66,25 +45,23 @@ class OperatingSettings(BaseModel):
             )
         return text
 
-    @model_validator(mode="after")
-    def _ray(self) -> Self:
-        given = [name for name in _OF_RAY if getattr(self, name) is not None]
-        if self.cluster is None and given:
-            flag = "--" + given[0].replace("_", "-")
-            raise ConfigError(f"{flag} is of a cluster. Add --cluster ray, or leave it out.")
-        most = self.cluster_most_workers
-        if most is not None and most < (self.cluster_workers or 1):
-            raise ConfigError(
-                f"cluster_most_workers {most} is below cluster_workers {self.cluster_workers}. "
-                "Give at least as many."
-            )
-        return self
-
     def allowed_failures(self, rows: int) -> int:
         """Samples that may be set aside in a dump of a corpus of so many rows."""
         if self.max_failed.endswith("%"):
-            return int(rows * float(self.max_failed[:-1]) / 100)
+            return int(rows * Decimal(self.max_failed[:-1]) / 100)
         return int(float(self.max_failed))
+
+    @field_validator("worker")
+    @classmethod
+    def _share(cls, worker: str | None) -> str | None:
+        if worker is not None:
+            Share.parse(worker)
+        return worker
+
+    @property
+    def share(self) -> Share:
+        """The worker's share of the units; all of them unless it is told."""
+        return Share() if self.worker is None else Share.parse(self.worker)
 
     @property
     def tolerant(self) -> bool:

@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
+from schemas.errors import CorpusError
 from schemas.manifest import Corpus as CorpusInfo
 from schemas.manifest import Limits, Setting, Settings
 from schemas.plan import RowRange
 from schemas.progress import Progress, Report
 from stage1_teacher.commit_plan import check_place
-from stage1_teacher.corpus import Corpus, count_corpus, open_corpus
+from stage1_teacher.corpus import Corpus, CorpusCount, count_corpus, open_corpus
 from stage1_teacher.corpus_card import corpus_license
 from stage1_teacher.corpus_rows import Columns, CorpusRow
 from stage1_teacher.engine import ENGINES, Engine, EngineSettings, check_engine
@@ -21,30 +22,13 @@ from stage1_teacher.generated_rows import Writing
 from stage1_teacher.hidden_policy import check_layers, check_projection, with_widths
 from stage1_teacher.licence_settings import Licenses
 from stage1_teacher.preview_shard import Decoder
-from stage1_teacher.prompt_rows import PromptRenderer
-from stage1_teacher.prompts import Renderer, RowSamples
-from stage1_teacher.samples import Sample
+from stage1_teacher.rendering import TRIED_ROWS, Rendered, Source, row_renderer, try_rendering
 from stage1_teacher.settings import DumpSettings
-from stage1_teacher.teacher import TeacherFacts, teacher_facts
+from stage1_teacher.teacher import teacher_facts
 from stage1_teacher.teacher_folder import model_license
 from stage1_teacher.tokenizer import TeacherTokenizer, load_tokenizer
 from stage1_teacher.units import unit_ranges
 from stage1_teacher.vllm_options import knobs
-
-_TRIED_ROWS = 32
-"""Rows rendered before anything is written: what is wrong with all of them shows here."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rendered:
-    """Rows as the teacher will see them; `skipped` and `truncated` count rows.
-
-    Where the teacher writes itself, samples are prompts: nothing of them is captured.
-    """
-
-    samples: list[Sample]
-    skipped: int
-    truncated: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +46,7 @@ class Prepared:
         decoder: the tokenizer, for the readable preview.
         writing: how responses are written, where the teacher does that.
         engine_options: settings of the engine that decide no numbers, for the plan to record.
+        allowed_failures: samples that may be set aside.
     """
 
     settings: Settings
@@ -74,25 +59,7 @@ class Prepared:
     decoder: Decoder
     writing: Writing | None = None
     engine_options: Mapping[str, Setting] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
-    """Where samples come from: what a preview of them needs, nothing of it read yet.
-
-    Attributes:
-        facts: the teacher as its configuration tells.
-        tokenizer: the teacher's.
-        corpus: found, its rows unread.
-        limits: how rows become sequences.
-        writing: how responses are written, where the teacher does that.
-    """
-
-    facts: TeacherFacts
-    tokenizer: TeacherTokenizer
-    corpus: Corpus
-    limits: Limits
-    writing: Writing | None = None
+    allowed_failures: int = 0
 
 
 def open_source(settings: DumpSettings) -> Source:
@@ -139,7 +106,7 @@ def prepare(settings: DumpSettings, report: Report) -> Prepared:
     render = row_renderer(settings, source)
     plan = _plan_settings(settings, source, engine, licenses, report)
     check_place(settings.out, plan)
-    render(list(islice(source.corpus.rows(), _TRIED_ROWS)))
+    try_rendering(render, list(islice(source.corpus.rows(), TRIED_ROWS)))
     return Prepared(
         settings=plan,
         units=unit_ranges(plan.corpus.rows, settings.unit_size),
@@ -151,46 +118,15 @@ def prepare(settings: DumpSettings, report: Report) -> Prepared:
         tokenizer_files=source.tokenizer.files(),
         decoder=source.tokenizer,
         writing=source.writing,
+        allowed_failures=settings.allowed_failures(plan.corpus.rows),
     )
-
-
-def one_row_renderer(settings: DumpSettings, source: Source) -> Callable[[CorpusRow], RowSamples]:
-    """The function that makes samples, or a prompt, of one row.
-
-    Raises:
-        InputError: a system prompt that cannot be read, or for a teacher without a chat template.
-    """
-    system = settings.system_message()
-    if source.writing is None:
-        return Renderer(source.tokenizer, source.limits, system).render
-    return PromptRenderer(source.tokenizer, source.limits, system, settings.template).render
-
-
-def row_renderer(
-    settings: DumpSettings, source: Source
-) -> Callable[[Sequence[CorpusRow]], Rendered]:
-    """The function that makes samples of consecutive rows.
-
-    Raises:
-        InputError: as above.
-    """
-    one = one_row_renderer(settings, source)
-
-    def render(rows: Sequence[CorpusRow]) -> Rendered:
-        found = [one(row) for row in rows]
-        return Rendered(
-            samples=[sample for row in found for sample in row.samples],
-            skipped=sum(bool(row.skipped) for row in found),
-            truncated=sum(row.cut for row in found),
-        )
-
-    return render
 
 
 def _plan_settings(
     settings: DumpSettings, source: Source, engine: Engine, licenses: Licenses, report: Report
 ) -> Settings:
     count = count_corpus(source.corpus, report)
+    _check_unusable(count, settings)
     report(Progress(stage="check teacher", message=f"hashing the weights of {source.facts.name}"))
     return Settings(
         teacher=source.facts.manifest(settings.dtype, licenses.teacher, licenses.output_terms),
@@ -208,10 +144,20 @@ def _plan_settings(
             engine.supported(settings.capture()),
             source.facts.hidden_size,
             settings.hidden_projection,
+            source.facts.layers,
         ),
         limits=source.limits,
         generation=source.writing.plan if source.writing else None,
     )
+
+
+def _check_unusable(count: CorpusCount, settings: DumpSettings) -> None:
+    allowed = settings.allowed_failures(count.rows)
+    if count.unusable > allowed:
+        raise CorpusError(
+            f"{count.unusable:,} of {count.rows:,} rows of the corpus cannot be used, and "
+            f"--max-failed {settings.max_failed} allows {allowed:,}. The first: {count.problem}"
+        )
 
 
 def _writing(settings: DumpSettings, tokenizer: TeacherTokenizer, limits: Limits) -> Writing | None:
@@ -255,4 +201,5 @@ def _corpus(settings: DumpSettings) -> Corpus:
         subset=settings.subset,
         split=settings.split,
         limit=settings.limit,
+        tolerant=settings.tolerant,
     )

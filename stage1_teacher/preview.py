@@ -7,8 +7,9 @@ from itertools import groupby, islice
 import numpy as np
 
 from stage1_teacher.corpus_rows import CorpusRow
-from stage1_teacher.preparation import Source, one_row_renderer, open_source
+from stage1_teacher.preparation import open_source
 from stage1_teacher.prompts import RowSamples
+from stage1_teacher.rendering import Source, one_row_renderer
 from stage1_teacher.samples import Sample
 from stage1_teacher.settings import DumpSettings
 from stage1_teacher.tokenizer import TeacherTokenizer

@@ -15,11 +15,13 @@ class RawRow:
         where: file and line, or dataset and row, for messages.
         values: the columns that were asked for, as far as they are there.
         columns: the names of all columns of the row.
+        problem: what is wrong with it, where it cannot be read; its line is then the value of "".
     """
 
     where: str
     values: Mapping[str, Any]
     columns: Sequence[str]
+    problem: str = ""
 
 
 def decode_line(line: bytes, path: str, number: int) -> str:

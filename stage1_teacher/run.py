@@ -5,19 +5,19 @@ units that are missing; committed units cost one skipped stretch of it. Memory h
 token ids and one chunk of signals, however long the corpus is.
 """
 
-from contextlib import ExitStack
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 from schemas import layout
-from schemas.codecs import CODECS
-from schemas.columns import shard_columns
 from schemas.errors import StoppedError
-from schemas.manifest import Alignment, GenerationCounts, Manifest, settings_of
-from schemas.progress import Progress, Report, ignore
+from schemas.manifest import Alignment, GenerationCounts, Manifest, Settings, settings_of
+from schemas.progress import Report, ignore
+from schemas.storage import Store
+from schemas.storages import open_store
 from stage1_teacher.card import dataset_card, figures
-from stage1_teacher.commit import Attempt, Work, open_work
+from stage1_teacher.commit import Work, open_work
+from stage1_teacher.control import Control
 from stage1_teacher.dump_progress import Meter
 from stage1_teacher.hidden_tables import hidden_recipe
 from stage1_teacher.interruption import Interruption, interruption
@@ -25,10 +25,9 @@ from stage1_teacher.preparation import Prepared, prepare
 from stage1_teacher.preview_shard import NAME as PREVIEW_NAME
 from stage1_teacher.preview_shard import preview_parquet
 from stage1_teacher.projection import projection_file
-from stage1_teacher.responses import Tally
+from stage1_teacher.set_aside import check_budget, shard_file
 from stage1_teacher.settings import DumpSettings
-from stage1_teacher.shard_writer import CapturedRows, Recipe, RowSource, write_unit
-from stage1_teacher.units import RowCursor
+from stage1_teacher.unit_worker import UnitWorker
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +47,7 @@ class DumpSummary:
         hidden_bytes_per_token: bytes of hidden/ per token.
         skipped: corpus rows that gave no sequence.
         truncated: corpus rows that were cut.
+        failed: samples that were set aside; .potstill/set_aside.jsonl says why.
         units: work units in it.
         units_done: units that this run computed.
         seconds: time that this run took after the teacher was loaded.
@@ -68,6 +68,7 @@ class DumpSummary:
     hidden_bytes_per_token: float
     skipped: int
     truncated: int
+    failed: int
     units: int
     units_done: int
     seconds: float
@@ -76,18 +77,27 @@ class DumpSummary:
     generation: GenerationCounts | None
 
 
-def dump(settings: DumpSettings, report: Report = ignore) -> DumpSummary:
+def dump(
+    settings: DumpSettings,
+    report: Report = ignore,
+    check: Callable[[Settings], None] = lambda settings: None,
+) -> DumpSummary:
     """Dumps a teacher's knowledge of a corpus, or goes on where an earlier run stopped.
 
     Several workers may do this at the same time with the same settings.
 
+    Args:
+        settings: what the user asked for.
+        report: told of progress.
+        check: given what decides the numbers before anything is written; it may raise.
+
     Raises:
         PotstillError: something is wrong with the input, the folder or the store; see its text.
-        StoppedError: Ctrl-C or SIGTERM; finished units are kept.
+        StoppedError: Ctrl-C, SIGTERM or `potstill stop`; finished units are kept.
     """
-    with interruption() as asked:
+    with interruption(settings.grace) as asked:
         try:
-            return _dump(settings, report, asked)
+            return _dump(settings, report, asked, check)
         except KeyboardInterrupt:
             raise StoppedError(
                 f"stopped on request. The finished units in {settings.out} are kept and nothing is "
@@ -103,8 +113,11 @@ def created_by() -> str:
         return "potstill"
 
 
-def _dump(settings: DumpSettings, report: Report, asked: Interruption) -> DumpSummary:
+def _dump(
+    settings: DumpSettings, report: Report, asked: Interruption, check: Callable[[Settings], None]
+) -> DumpSummary:
     prepared = prepare(settings, report)
+    check(prepared.settings)
     work = open_work(
         settings.out,
         prepared.settings,
@@ -112,88 +125,29 @@ def _dump(settings: DumpSettings, report: Report, asked: Interruption) -> DumpSu
         created_by=created_by(),
         engine_options=prepared.engine_options,
     )
+    work.share = settings.share
     meter = Meter(report=report, total=prepared.settings.corpus.rows)
     if work.complete:
         return _summary(settings, work.manifest(), meter, None)
-    worker = _Worker(work=work, prepared=prepared, meter=meter, asked=asked)
-    worker.run()
-    _publish(work, prepared, Path(settings.out))
-    return _summary(settings, work.finalise(), meter, worker.won)
+    store = open_store(settings.out)
+    control = Control(store, asked, report)
+    worker = UnitWorker(work=work, prepared=prepared, meter=meter, control=control, store=store)
+    with worker:
+        for unit in work.units(report):
+            worker.compute(unit)
+    return _summary(settings, _finished(work, prepared, store, settings.out), meter, worker.won)
 
 
-class _Worker:
-    """Computes units until none is missing; `won` counts those that this run committed."""
-
-    def __init__(
-        self, *, work: Work, prepared: Prepared, meter: Meter, asked: Interruption
-    ) -> None:
-        self.won = 0
-        self._work = work
-        self._prepared = prepared
-        self._meter = meter
-        self._asked = asked
-        self._recipe = _recipe(prepared)
-        self._cursor = RowCursor(prepared.rows)
-        self._source: RowSource | None = None
-
-    def run(self) -> None:
-        with ExitStack() as opened:
-            for unit in self._work.units(self._meter.report):
-                if self._source is None:
-                    self._source = self._start(opened)
-                with self._asked.deferred(), self._work.attempt(unit) as attempt:
-                    self._compute(attempt, self._source)
-
-    def _start(self, opened: ExitStack) -> RowSource:
-        """Loads the teacher, and what judges its responses where it writes some."""
-        name = self._prepared.settings.teacher.name
-        self._meter.report(Progress(stage="load teacher", message=f"loading {name}"))
-        self._prepared.engine.start()
-        self._meter.start(self._rows_done())
-        engine, writing = self._prepared.engine, self._prepared.writing
-        if writing is None:
-            return CapturedRows(engine=engine, recipe=self._recipe)
-        return opened.enter_context(writing.opened(engine, self._recipe))
-
-    def _compute(self, attempt: Attempt, source: RowSource) -> None:
-        start, end = self._work.plan.units[attempt.unit]
-        unit = self._prepared.render(self._cursor.rows(start, end))
-        self._meter.begin(end - start, sum(map(source.cost, unit.samples)))
-        tally = Tally()
-        sums = write_unit(attempt, source.rows(unit.samples, tally, self._tick), self._recipe)
-        counts = sums.counts(
-            skipped=unit.skipped,
-            truncated=unit.truncated,
-            generation=tally.result() if self._prepared.writing else None,
-        )
-        if attempt.commit(counts):
-            self.won += 1
-        shard = self._work.committed()[attempt.unit].shard
-        self._meter.commit(self._rows_done(), shard.bytes, shard.tokens)
-
-    def _tick(self, tokens: int) -> None:
-        self._meter.tick(tokens)
-        self._asked.check()
-
-    def _rows_done(self) -> int:
-        ranges = self._work.plan.units
-        return sum(ranges[unit][1] - ranges[unit][0] for unit in self._work.committed())
+def _finished(work: Work, prepared: Prepared, store: Store, folder: str) -> Manifest:
+    """The manifest of a dump without missing units, written by whoever is first."""
+    if work.complete:
+        return work.manifest()
+    check_budget(work.committed(), prepared.allowed_failures)
+    _publish(work, prepared, store, folder)
+    return work.finalise()
 
 
-def _recipe(prepared: Prepared) -> Recipe:
-    settings = prepared.settings
-    capture = settings.capture
-    return Recipe(
-        capture=capture,
-        codec=CODECS[settings.codec],
-        columns=shard_columns(capture.temperatures, capture.optional_columns),
-        seed=settings.limits.seed,
-        hidden=hidden_recipe(capture),
-        batch_tokens=prepared.batch_tokens,
-    )
-
-
-def _publish(work: Work, prepared: Prepared, folder: Path) -> None:
+def _publish(work: Work, prepared: Prepared, store: Store, folder: str) -> None:
     """Writes what stands beside the shards; manifest.json comes after it."""
     manifest = work.manifest()
     for name, data in prepared.tokenizer_files.items():
@@ -206,6 +160,9 @@ def _publish(work: Work, prepared: Prepared, folder: Path) -> None:
     work.publish(PREVIEW_NAME, preview)
     card = dataset_card(settings_of(manifest), shards, manifest.created_by)
     work.publish(layout.CARD, card.encode())
+    failures = [store.read(shard_file(shard.name)) or b"" for shard in shards if shard.failed]
+    if failures:
+        work.publish(layout.SET_ASIDE_FILE, b"".join(failures))
 
 
 def _summary(
@@ -226,6 +183,7 @@ def _summary(
         hidden_bytes_per_token=found.hidden_bytes_per_token,
         skipped=found.skipped,
         truncated=found.truncated,
+        failed=found.failed,
         units=len(manifest.shards),
         units_done=won or 0,
         seconds=meter.seconds if won else 0.0,

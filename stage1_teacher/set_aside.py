@@ -1,7 +1,7 @@
 """Samples that failed: set aside with the reason, up to what `--max-failed` allows.
 
-What fails with others is tried once more alone, so one bad sample costs no good one. Errors that say
-something about the run and not about a sample (the disk, the store, an option) are never set aside.
+What fails with others is tried once more alone, so one bad sample costs no good one. Errors that
+say something of the run and not of a sample (the disk, the store, an option) are never set aside.
 """
 
 import json
@@ -25,7 +25,7 @@ from schemas.plan import CommitRecord
 _log = logging.getLogger(__name__)
 
 _OF_THE_RUN = (ConfigError, ConflictError, StoppedError, TemporaryError)
-_PLACE = re.compile(r"(?:[a-z][a-z0-9+]*://)?(?:/[^\s/'\"]+)*/(?=[^\s/'\"])")
+_PLACE = re.compile(r"(?<![\w/])(?:[a-z][a-z0-9+.-]*://|/)(?:[^\s/'\"]+/)+")
 _LONGEST = 500
 
 Asked = TypeVar("Asked")
@@ -102,6 +102,21 @@ def too_many(count: int, allowed: int, last: Failure) -> InputError:
         f"{last.id} ({last.step}): {last.reason} Mend what makes them fail, or raise --max-failed, "
         "and run the same command again: finished units are kept."
     )
+
+
+def check_budget(records: Mapping[int, CommitRecord], allowed: int) -> None:
+    """Checks the sum over all units, which several workers may have overdrawn together.
+
+    Raises:
+        InputError: more failed than may.
+    """
+    count = failed(records)
+    if count > allowed:
+        raise InputError(
+            f"{count:,} samples were set aside, and --max-failed allows {allowed:,}; "
+            f"{layout.SET_ASIDE}/ in the dump says why. Raise --max-failed and run the same "
+            "command again: it finishes the dump without them."
+        )
 
 
 def answered(

@@ -14,6 +14,7 @@ from schemas.manifest import Capture, Limits
 from stage1_teacher.generation_settings import GenerationSettings
 from stage1_teacher.hidden_settings import HiddenSettings
 from stage1_teacher.licence_settings import LicenceSettings
+from stage1_teacher.operating_settings import OperatingSettings
 from stage1_teacher.vllm_settings import VllmSettings
 
 MIN_PROB = 1 / 512
@@ -22,7 +23,9 @@ DEFAULT_MAX_LENGTH = 2048
 _ROW_KINDS = ("text_column", "prompt_column", "messages_column")
 
 
-class DumpSettings(GenerationSettings, HiddenSettings, VllmSettings, LicenceSettings):
+class DumpSettings(
+    GenerationSettings, HiddenSettings, VllmSettings, LicenceSettings, OperatingSettings
+):
     """What to dump, of which teacher, where to, and what to keep."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
@@ -125,16 +128,6 @@ class DumpSettings(GenerationSettings, HiddenSettings, VllmSettings, LicenceSett
     capture_roles: list[str] = Field(
         ["assistant"], description="Roles of a conversation whose tokens carry signals."
     )
-
-    @field_validator("out")
-    @classmethod
-    def _local(cls, out: str) -> str:
-        if "://" in out:
-            raise ConfigError(
-                f"a dump is written into a local folder; found {out}. Give a folder, and copy the "
-                "finished dump where it shall be."
-            )
-        return out
 
     @field_validator("temperatures")
     @classmethod

@@ -9,8 +9,10 @@ does not depend on batching.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
+
+import pyarrow as pa
 
 from schemas.codecs import Codec
 from schemas.columns import Column
@@ -23,6 +25,7 @@ from stage1_teacher.engine import Engine
 from stage1_teacher.hidden_tables import HiddenRecipe, hidden_table
 from stage1_teacher.responses import Tally
 from stage1_teacher.samples import Sample, Signals
+from stage1_teacher.set_aside import Aside, answered
 from stage1_teacher.shard_tables import Row, shard_table
 
 _CHUNK_BYTES = 256 << 20
@@ -68,13 +71,25 @@ class RowSource(Protocol):
         """Tokens that the teacher will see because of a sample, or at most."""
         ...
 
-    def rows(self, samples: Sequence[Sample], tally: Tally, tick: Tick) -> Iterator[Row]:
-        """Rows of a unit, in order; responses, where there are some, are counted in `tally`."""
+    def rows(self, samples: Sequence[Sample], notes: "Notes", tick: Tick) -> Iterator[Row]:
+        """Rows of a unit, in order; what becomes of the others stands in `notes`."""
         ...
 
 
-def write_unit(attempt: Attempt, rows: Iterable[Row], recipe: Recipe) -> ShardSums:
+@dataclass(frozen=True, slots=True)
+class Notes:
+    """What is noted about a unit besides its rows: responses by outcome, samples that failed."""
+
+    tally: Tally = field(default_factory=Tally)
+    aside: Aside = field(default_factory=lambda: Aside(0))
+
+
+def write_unit(
+    attempt: Attempt, rows: Iterable[Row], recipe: Recipe, aside: Aside | None = None
+) -> ShardSums:
     """Writes the shard of `rows` (and that of their hidden states) into `attempt`.
+
+    Rows that no reader would take go into `aside`, as far as it allows that.
 
     Returns:
         The sums over the shard, its alignment self-test passed.
@@ -90,14 +105,42 @@ def write_unit(attempt: Attempt, rows: Iterable[Row], recipe: Recipe) -> ShardSu
     with ExitStack() as files:
         write = files.enter_context(open_shard(attempt.sink, recipe.columns, footer))
         write_hidden = _open_hidden(attempt, recipe, footer, files)
-        for group in row_groups(rows):
-            table = shard_table(group, recipe.columns, recipe.capture, recipe.codec)
-            attempt.check(table)
+        for group, table in _tables(attempt, rows, recipe, aside or Aside(0)):
             sums.add(table)
             write(table)
             write_hidden(group)
     sums.check()
     return sums
+
+
+def _tables(
+    attempt: Attempt, rows: Iterable[Row], recipe: Recipe, aside: Aside
+) -> Iterator[tuple[list[Row], pa.Table]]:
+    """Row groups as tables that every reader will take."""
+    for group in row_groups(rows):
+        try:
+            yield group, _table(attempt, group, recipe)
+        except DamagedError:
+            if not aside.active:
+                raise
+            sound = [row for row in group if _sound(attempt, row, recipe, aside)]
+            if sound:
+                yield sound, _table(attempt, sound, recipe)
+
+
+def _table(attempt: Attempt, group: Sequence[Row], recipe: Recipe) -> pa.Table:
+    table = shard_table(group, recipe.columns, recipe.capture, recipe.codec)
+    attempt.check(table)
+    return table
+
+
+def _sound(attempt: Attempt, row: Row, recipe: Recipe, aside: Aside) -> bool:
+    try:
+        _table(attempt, [row], recipe)
+    except DamagedError as error:
+        aside.add(row[0].id, "store", error)
+        return False
+    return True
 
 
 def _open_hidden(
@@ -121,7 +164,7 @@ class CapturedRows:
         """Its length."""
         return len(sample.input_ids)
 
-    def rows(self, samples: Sequence[Sample], tally: Tally, tick: Tick) -> Iterator[Row]:
+    def rows(self, samples: Sequence[Sample], notes: Notes, tick: Tick) -> Iterator[Row]:
         """One row per sample, in order.
 
         Raises:
@@ -129,13 +172,23 @@ class CapturedRows:
         """
         for chunk in chunks(samples, self.recipe.chunk_tokens, self.cost):
             signals: list[Signals | None] = [None] * len(chunk)
-            capture, seed = self.recipe.capture, self.recipe.seed
-            for index, found in self.engine.capture(chunk, capture, seed):
+            for index, found in answered(self._capture, chunk, sample_id, notes.aside):
                 signals[index] = found
                 tick(len(chunk[index].input_ids))
+            failed = {failure.id for failure in notes.aside.failures}
             for index, sample in enumerate(chunk):
+                if signals[index] is None and sample.id in failed:
+                    continue
                 found, signals[index] = complete(sample, signals[index]), None
                 yield sample, found
+
+    def _capture(self, samples: Sequence[Sample]) -> Iterator[tuple[int, Signals]]:
+        return self.engine.capture(samples, self.recipe.capture, self.recipe.seed)
+
+
+def sample_id(sample: Sample) -> str:
+    """How a sample that failed is called."""
+    return sample.id
 
 
 def chunks(

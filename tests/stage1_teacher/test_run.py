@@ -31,9 +31,9 @@ CAPTURE = Capture(top_k=16)
 def dump(monkeypatch, tmp_path):
     """Runs a prepared dump into tmp_path/out."""
 
-    def start(prepared, out=tmp_path / "out", reports=None):
+    def start(prepared, out=tmp_path / "out", reports=None, **settings):
         monkeypatch.setattr(run, "prepare", lambda settings, report: prepared)
-        settings = DumpSettings(teacher="t", corpus="c", out=str(out))
+        settings = DumpSettings(teacher="t", corpus="c", out=str(out), **settings)
         return run.dump(settings, reports.append if reports is not None else lambda _: None)
 
     return start
@@ -113,14 +113,49 @@ def test_an_engine_that_dies_loses_nothing_and_doubles_nothing(dump, tmp_path, a
     assert verify(str(tmp_path / "out")).ok
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_stop_ends_between_batches_and_says_how_to_go_on(dump, tmp_path, number):
-    engine = TwinEngine(before=lambda seen: os.kill(os.getpid(), number) if seen == 11 else None)
+def test_ctrl_c_ends_between_batches_and_says_how_to_go_on(dump, tmp_path):
+    send = TwinEngine(before=lambda seen: os.kill(os.getpid(), signal.SIGINT) if seen == 11 else 0)
     with pytest.raises(StoppedError, match="run the same command again") as caught:
-        dump(prepared_dump(engine=engine))
+        dump(prepared_dump(engine=send))
     assert caught.value.exit_code == 130
-    assert len(engine.seen) == 12, "the sample at hand is finished, the next is not begun"
+    assert len(send.seen) == 12, "the sample at hand is finished, the next is not begun"
     assert len(list((tmp_path / "out/data").iterdir())) == 1
+    assert dump(prepared_dump()).units_done == 4
+
+
+@pytest.mark.parametrize(("grace", "seen"), [(20, 16), (0, 12), (0.3, 12)])
+def test_sigterm_finishes_the_unit_or_drops_it_within_the_grace_period(dump, tmp_path, grace, seen):
+    """Of eight samples a unit: with a pace of 0.2 s, 0.3 s are too short for the last four."""
+
+    def before(number):
+        if number == 11:
+            os.kill(os.getpid(), signal.SIGTERM)
+        if grace == 0.3 and number >= 8:
+            time.sleep(0.2)
+
+    engine = TwinEngine(before=before)
+    began = time.monotonic()
+    with pytest.raises(StoppedError):
+        dump(prepared_dump(engine=engine), grace=grace)
+    assert len(engine.seen) == seen
+    assert time.monotonic() - began < 5
+    assert len(list((tmp_path / "out/data").iterdir())) == seen // 8
+    assert signal.getitimer(signal.ITIMER_REAL)[0] == 0, "the alarm would go off later"
+    dump(prepared_dump())
+    dump(prepared_dump(), tmp_path / "undisturbed")
+    assert rows_of(tmp_path / "out") == rows_of(tmp_path / "undisturbed")
+
+
+def test_a_sample_that_outlasts_the_grace_period_is_interrupted(dump, tmp_path):
+    def hang(seen):
+        if seen == 11:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(60)
+
+    began = time.monotonic()
+    with pytest.raises(StoppedError):
+        dump(prepared_dump(engine=TwinEngine(before=hang)), grace=0.3)
+    assert time.monotonic() - began < 10
     assert dump(prepared_dump()).units_done == 4
 
 
