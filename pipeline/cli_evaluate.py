@@ -37,7 +37,8 @@ def _shown(found: "Evaluation") -> dict[str, str]:
     return {
         "student": f"{found.student.name}: {count(found.student.parameters)} parameters, "
         f"{size(found.student.bytes)}",
-        "measured on": f"{m.positions:,} positions of {m.documents:,} texts ({found.rows})",
+        "measured on": f"{m.positions:,} positions of {m.documents:,} texts "
+        f"({', '.join([found.rows, *found.only])})",
         "KL to the teacher": f"{nats(m.kl)} nat/token, 95 % interval {nats(m.kl_low)} to "
         f"{nats(m.kl_high)}",
         "top-1 agreement": share(m.agreement),
@@ -76,6 +77,9 @@ SPEC = Spec(
     model=EvaluateSettings,
     panels={
         "What is measured on what": ("dump", "rows", "holdout", "disagreements", "out"),
+        "Which of these rows": (
+            *("sources", "with_segments", "verdicts", "min_tokens", "max_tokens"),
+        ),
         "The machine": ("batch_size", "dtype", "device", "trust_remote_code"),
     },
     positional="student",

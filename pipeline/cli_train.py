@@ -25,8 +25,9 @@ PANELS = {
     ),
     "The optimizer": (
         *("learning_rate", "schedule", "warmup_steps", "decay_steps", "min_lr_ratio"),
-        *("weight_decay", "betas", "max_grad_norm"),
+        *("weight_decay", "betas", "max_grad_norm", "ema_decay"),
     ),
+    "What is measured on the way": ("eval_steps", "eval_rows", "patience"),
     "The machine": ("dtype", "gradient_checkpointing", "parallel", "seed"),
     "Checkpoints and logs": ("save_steps", "keep_checkpoints", "log_steps", "report_to"),
     "Trust": ("expect_dump", "forbid_license", "dump_chat_template", "trust_remote_code"),
@@ -75,6 +76,8 @@ def _shown(done: "TrainSummary") -> dict[str, str]:
         "loss": f"{done.loss:.4f}, mean of the last logged steps",
         "time": f"{duration(done.seconds)}, {done.tokens_per_second:,.0f} tokens/s",
     }
+    if done.held_out_kl is not None:
+        shown["held-out KL"] = f"{done.held_out_kl:.4f} at step {done.best_step:,}, taken"
     if done.resumed_at:
         shown["went on"] = f"from step {done.resumed_at:,}"
     return shown

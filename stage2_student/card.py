@@ -18,10 +18,14 @@ TAGS = ["knowledge-distillation", "potstill"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Made:
-    """What a training came to: its steps, and the tokens that it saw."""
+    """What a training came to: its steps, the tokens that it saw, and which weights were taken.
+
+    `weights` is empty for those of the last step.
+    """
 
     steps: int
     tokens: int
+    weights: str
     created_by: str
 
 
@@ -51,6 +55,7 @@ def model_card(settings: TrainSettings, dumps: Sequence[Any], student: Student, 
         loss=objective_of(settings).written,
         steps=made.steps,
         tokens=made.tokens,
+        weights=made.weights,
         created_by=made.created_by,
         conditions=conditions,
         is_unknown=is_unknown,

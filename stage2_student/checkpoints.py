@@ -24,11 +24,16 @@ class Checkpoints:
     def __init__(self, out: Path, keep: int) -> None:
         self._folder = out / FOLDER
         self._keep = keep
+        self._untidy = True
+
+    def of_step(self, step: int) -> Path:
+        """The checkpoint of a step."""
+        return self._folder / f"step-{step}"
 
     def newest(self) -> Path | None:
         """The last checkpoint, or None."""
         steps = self._steps()
-        return self._path(steps[-1]) if steps else None
+        return self.of_step(steps[-1]) if steps else None
 
     def begin(self, step: int) -> Path:
         """Where a checkpoint is to be written; the same on every rank."""
@@ -40,19 +45,30 @@ class Checkpoints:
             shutil.rmtree(path)
 
     def commit(self, step: int) -> None:
-        """Makes what was written after `begin` a checkpoint, and drops the oldest ones."""
+        """Makes what was written after `begin` a checkpoint."""
         written = self.begin(step)
         sync_tree(written)
-        if self._path(step).exists():
+        if self.of_step(step).exists():
             self._drop(step)
-        os.rename(written, self._path(step))
+        os.rename(written, self.of_step(step))
         sync_folder(self._folder)
+        self._untidy = True
+
+    def tidy(self, lowest: int) -> None:
+        """Drops the oldest ones, but not that of one step; call it after the step after a commit.
+
+        That step shows that the newest one holds no ruined weights; until then all stay.
+        """
+        if not self._untidy:
+            return
         for old in self._steps()[: -self._keep]:
-            self._drop(old)
+            if old != lowest:
+                self._drop(old)
+        self._untidy = False
 
     def _drop(self, step: int) -> None:
         gone = self._folder / f".step-{step}.gone"
-        os.rename(self._path(step), gone)
+        os.rename(self.of_step(step), gone)
         shutil.rmtree(gone)
 
     def _steps(self) -> list[int]:
@@ -60,9 +76,6 @@ class Checkpoints:
             return []
         found = (_NAME.match(path.name) for path in self._folder.iterdir())
         return sorted(int(match[1]) for match in found if match)
-
-    def _path(self, step: int) -> Path:
-        return self._folder / f"step-{step}"
 
 
 def write_state(checkpoint: Path, state: dict[str, Any]) -> None:

@@ -19,6 +19,7 @@ from stage2_student.held_out_choice import held_out_share
 from stage2_student.measured_student import MeasuredStudent, open_measured
 from stage2_student.metrics import MetricSums
 from stage2_student.position_measures import PositionMeasures, measure
+from stage2_student.row_filter import check_filter, filter_of
 from stage2_student.split import document_id
 from stage2_student.stream import Stream, StreamSettings, open_stream
 from stage2_student.student_speed import generated_per_second, peak_memory, synchronize
@@ -42,6 +43,7 @@ def evaluate(settings: EvaluateSettings, report: Report = ignore) -> Evaluation:
     """
     dumps = open_dumps(settings.dump)
     check_agreement(dumps)
+    check_filter(filter_of(settings), dumps)
     holdout = held_out_share(settings, dumps)
     out = _folder(settings)
     report(Progress(stage="load student", message="loading the student"))
@@ -107,6 +109,7 @@ def _stream(
         rows_per_step=settings.batch_size,
         packing=separates_documents(student.model),
         shuffle=False,
+        only=filter_of(settings),
         part="all" if settings.rows == "all" else "held_out",
         held_out=holdout,
         tail_sample=_draws(dumps) > 0,
@@ -132,6 +135,7 @@ def _evaluation(
         teacher=TeacherModel(name=teacher.name, parameters=teacher.parameters, dtype=teacher.dtype),
         dumps=[dump.manifest.identity for dump in dumps],
         rows=settings.rows,
+        only=filter_of(settings).written,
         holdout=holdout,
         kl_estimator="sample" if _draws(dumps) else "bucket",
         overall=found.overall.metrics(),

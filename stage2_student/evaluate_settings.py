@@ -6,10 +6,12 @@ from the fields below, so a field's name is the word that users type.
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
+
+from stage2_student.row_settings import RowSettings
 
 
-class EvaluateSettings(BaseModel):
+class EvaluateSettings(RowSettings):
     """Which student is measured, and on what."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)

@@ -138,6 +138,7 @@ class Evaluation(Found):
         teacher: whom it was compared with.
         dumps: identities of the dumps.
         rows: "held-out" or "all".
+        only: what they were chosen by besides, as options.
         holdout: share of the documents that was held out; 1 for all.
         kl_estimator: "sample", or "bucket" when the dumps hold no tail sample.
         overall: over all positions.
@@ -152,6 +153,7 @@ class Evaluation(Found):
     teacher: TeacherModel
     dumps: list[str]
     rows: str
+    only: list[str] = []
     holdout: float
     kl_estimator: str
     overall: Metrics

@@ -12,19 +12,20 @@ import torch
 
 from schemas.errors import ConfigError
 from stage2_student.carve import layer_list
+from stage2_student.schedule import LearningRate
 from stage2_student.settings import TrainSettings
 
 
-def training_arguments(settings: TrainSettings, out: Path, steps: int, model: Any) -> Any:
+def training_arguments(settings: TrainSettings, out: Path, rate: LearningRate, model: Any) -> Any:
     """What of the settings transformers' Trainer needs to know; connects the processes."""
     from transformers import TrainingArguments
 
     return TrainingArguments(
         output_dir=str(out),
-        max_steps=steps,
+        max_steps=rate.steps,
         per_device_train_batch_size=settings.batch_size,
         gradient_accumulation_steps=settings.grad_accumulation,
-        learning_rate=settings.learning_rate,
+        learning_rate=rate.peak,
         weight_decay=settings.weight_decay,
         adam_beta1=settings.betas[0],
         adam_beta2=settings.betas[1],

@@ -12,6 +12,11 @@ from stage2_student.checkpoints import read_state
 from stage2_student.curriculum import parse_curriculum
 from stage2_student.dump_agreement import check_agreement, common_temperatures
 from stage2_student.forward_proof import prove_logits, separates_documents
+from stage2_student.held_out import HeldOut, open_held_out
+from stage2_student.hidden_matching import HiddenMatching
+from stage2_student.hidden_preparation import go_on_hidden, prepare_hidden, tell_layers
+from stage2_student.hidden_terms import teacher_layers
+from stage2_student.layer_mapping import check_hidden
 from stage2_student.licences import check_licenses, licence_line, stated_for
 from stage2_student.logit_transform import logit_transform
 from stage2_student.mixture import check_mixture, mixture_of
@@ -36,7 +41,9 @@ class Prepared:
         dumps: what is read.
         objective: what is minimised.
         student: what is trained.
+        matching: what computes losses on hidden states, where there are some.
         stream: this rank's data.
+        held_out: what is measured on the way, if anything is.
         rate: the learning rate's schedule; it knows the number of steps.
         checkpoint: to go on from; None to begin.
         state: what is ours in that checkpoint.
@@ -46,7 +53,9 @@ class Prepared:
     dumps: Sequence[DumpFolder]
     objective: Objective
     student: Student
+    matching: HiddenMatching | None
     stream: Stream
+    held_out: HeldOut | None
     rate: LearningRate
     checkpoint: Path | None
     state: dict[str, Any]
@@ -81,6 +90,7 @@ def checked_objective(settings: TrainSettings, dumps: Sequence[DumpFolder]) -> O
     objective = objective_of(settings)
     draws = dumps[0].manifest.capture.tail_samples
     check_objective(objective, common_temperatures(dumps), draws)
+    check_hidden(objective.hidden, dumps)
     check_weights(weights_of(settings), dumps)
     return objective
 
@@ -98,6 +108,8 @@ def prepare(
         PotstillError: the student does not fit the dumps, or cannot be trained as asked.
     """
     student, state = _student(settings, dumps[0], checkpoint)
+    objective, matching = prepare_hidden(objective, settings, dumps, student.model)
+    go_on_hidden(matching, checkpoint)
     stated = stated_for(dumps, student.source)
     check_licenses(stated, settings.forbid_license)
     report(Progress(stage="load student", message=licence_line(stated)))
@@ -111,18 +123,24 @@ def prepare(
                 "row apart: rows hold one document each, which takes longer",
             )
         )
+    tell_layers(matching, report)
     stream = _stream(settings, dumps, objective, packing, report)
     if settings.max_passes is not None and settings.steps is not None:
         stream.check_length(settings.steps)
     steps = settings.steps or _epoch_steps(stream, settings.epochs or 1)
     check_schedules(objective, steps)
+    held_out = None
+    if settings.eval_steps is not None:
+        held_out = open_held_out(dumps, stream, settings.eval_rows, settings.batch_size, report)
     return Prepared(
         settings=settings,
         dumps=dumps,
         objective=objective,
         student=student,
+        matching=matching,
         stream=stream,
-        rate=learning_rate(settings, steps),
+        held_out=held_out,
+        rate=learning_rate(settings, steps, student.model.num_parameters()),
         checkpoint=checkpoint,
         state=state,
     )
@@ -161,6 +179,7 @@ def _stream(
         tail_sample=any(term.tail == "sample" for term in objective.terms),
         train_on=tuple(settings.train_on),
         weights=weights_of(settings),
+        hidden=teacher_layers(objective.hidden),
     )
     where = Place(rank=rank, world_size=processes, micro_batches=micro_batches)
     return open_stream(dumps, wanted, where, report)

@@ -3,9 +3,10 @@
 Shapes: R rows of a row group.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,10 @@ import pyarrow as pa
 
 from schemas.dump_folder import DumpFolder
 from schemas.errors import ConfigError
-from stage2_student.settings import Verdict
+from stage2_student.row_settings import Verdict
 
 Bools = npt.NDArray[np.bool_]
+Ints = npt.NDArray[np.int64]
 
 _VERDICTS: dict[str, bool | None] = {"correct": True, "wrong": False, "unverified": None}
 
@@ -44,20 +46,29 @@ class RowFilter:
         """What is read besides the column `segments`."""
         return ["source"] * bool(self.sources) + ["verdict"] * bool(self.verdicts)
 
-    def masks(
-        self, table: pa.Table, length_r: npt.NDArray[np.int64]
-    ) -> Iterator[tuple[str, Bools]]:
+    def masks(self, table: pa.Table, length_r: Ints) -> Iterator[tuple[str, Bools]]:
         """Every filter that is set, as a user wrote it, and [R] which rows pass it."""
+        for written, passes in self._tests():
+            yield written, passes(table, length_r)
+
+    @property
+    def written(self) -> list[str]:
+        """Every filter that is set, as a user wrote it."""
+        return [written for written, _ in self._tests()]
+
+    def _tests(self) -> Iterator[tuple[str, Callable[[pa.Table, Ints], Bools]]]:
+        least, most = self.min_tokens, self.max_tokens
         if self.sources:
-            yield f"--sources {','.join(self.sources)}", _of_sources(table, self.sources)
+            yield f"--sources {','.join(self.sources)}", lambda t, _: _of_sources(t, self.sources)
         for kind in self.with_segments:
-            yield f"--with-segments {kind}", _with_segment(table, kind)
+            yield f"--with-segments {kind}", partial(_with_segment, kind)
         if self.verdicts:
-            yield f"--verdicts {','.join(self.verdicts)}", _of_verdicts(table, self.verdicts)
-        if self.min_tokens is not None:
-            yield f"--min-tokens {self.min_tokens}", length_r >= self.min_tokens
-        if self.max_tokens is not None:
-            yield f"--max-tokens {self.max_tokens}", length_r <= self.max_tokens
+            written = f"--verdicts {','.join(self.verdicts)}"
+            yield written, lambda t, _: _of_verdicts(t, self.verdicts)
+        if least is not None:
+            yield f"--min-tokens {least}", lambda _, length_r: length_r >= least
+        if most is not None:
+            yield f"--max-tokens {most}", lambda _, length_r: length_r <= most
 
 
 def filter_of(settings: Any) -> RowFilter:
@@ -98,7 +109,7 @@ def _of_sources(table: pa.Table, patterns: Sequence[str]) -> Bools:
     return found
 
 
-def _with_segment(table: pa.Table, kind: str) -> Bools:
+def _with_segment(kind: str, table: pa.Table, _: Ints) -> Bools:
     segments = table["segments"].combine_chunks()
     offsets = segments.offsets.to_numpy().astype(np.int64)
     kinds = segments.values.field("kind").dictionary_encode()

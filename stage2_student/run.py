@@ -29,6 +29,8 @@ class TrainSummary:
         seconds: time of training.
         tokens_per_second: tokens over seconds.
         parameters: of the student, tied ones counted once.
+        held_out_kl: the lowest KL on held-out rows, of the student; None where none was measured.
+        best_step: where it was measured.
     """
 
     path: str
@@ -40,6 +42,8 @@ class TrainSummary:
     seconds: float
     tokens_per_second: float
     parameters: int
+    held_out_kl: float | None
+    best_step: int | None
 
 
 def train(settings: TrainSettings, report: Report = ignore) -> TrainSummary:
@@ -78,7 +82,9 @@ def _train(settings: TrainSettings, report: Report, stop: StopRequest) -> TrainS
 
 
 def _summary(out: Path, resumed_at: int, finished_before: bool) -> TrainSummary:
-    last = read_lines(out)[-1]
+    lines = read_lines(out)
+    last, measured = lines[-1], [line for line in lines if "held_out_kl" in line]
+    best = min(measured, key=lambda line: float(line["held_out_kl"]), default={})
     return TrainSummary(
         path=str(out),
         finished_before=finished_before,
@@ -89,4 +95,6 @@ def _summary(out: Path, resumed_at: int, finished_before: bool) -> TrainSummary:
         seconds=last["seconds"],
         tokens_per_second=last["tokens"] / max(last["seconds"], 1e-9),
         parameters=count_parameters(out),
+        held_out_kl=best.get("held_out_kl"),
+        best_step=best.get("step"),
     )

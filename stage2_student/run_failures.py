@@ -1,10 +1,12 @@
 """What the machine can run out of while training, in words that a user can act on."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from schemas.errors import ConfigError, TemporaryError
+
+_SHOWN = 5
 
 
 @contextmanager
@@ -29,6 +31,25 @@ def explained(out: Path) -> Iterator[None]:
         if "PytorchStreamWriter" in str(error):
             raise TemporaryError(_store(out, error)) from error
         raise
+
+
+def diverged(step: int, samples: Sequence[str]) -> str:
+    """What is said of a step (from 0) whose loss or gradient is no finite number.
+
+    Args:
+        step: the step.
+        samples: ids of the samples whose loss it was; none where only a gradient was.
+    """
+    shown = ", ".join(samples[:_SHOWN])
+    rest = f" and {len(samples) - _SHOWN} more" if len(samples) > _SHOWN else ""
+    what = f"the loss is not a finite number at step {step + 1}, on {shown}{rest}"
+    if not samples:
+        what = f"the gradient is not a finite number at step {step + 1}, though the loss is one"
+    return (
+        f"{what}. The weights were left as they were, and earlier checkpoints are kept. Lower "
+        "--learning-rate or --max-grad-norm and begin anew, or look at these samples with "
+        "`potstill inspect`."
+    )
 
 
 def _memory(error: Exception) -> str:

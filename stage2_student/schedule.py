@@ -17,7 +17,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from schemas.errors import ConfigError
-from stage2_student.settings import Schedule, TrainSettings
+from stage2_student.optimizer_settings import Schedule
+from stage2_student.peak_rate import peak_rate
+from stage2_student.settings import TrainSettings
 
 DECAY_SHARE = 1 / 5
 """Of a training: the decay of wsd, unless it is given."""
@@ -30,6 +32,7 @@ class LearningRate:
     """A schedule; called with a step it gives the factor of the peak learning rate.
 
     Attributes:
+        peak: the learning rate that the factor is of.
         schedule: its shape after warm-up.
         steps: n, of the whole training.
         warmup: w.
@@ -37,6 +40,7 @@ class LearningRate:
         floor: r.
     """
 
+    peak: float
     schedule: Schedule
     steps: int
     warmup: int
@@ -66,8 +70,8 @@ SHAPES: dict[Schedule, Callable[[float], float]] = {
 """What is left of the way down, from 1 at x = 0 to 0 at x = 1."""
 
 
-def learning_rate(settings: TrainSettings, steps: int) -> LearningRate:
-    """The schedule of a training of `steps` steps.
+def learning_rate(settings: TrainSettings, steps: int, parameters: int) -> LearningRate:
+    """The schedule of a training of `steps` steps, for a student of so many parameters.
 
     Raises:
         ConfigError: warm-up and decay are longer than the training.
@@ -82,7 +86,9 @@ def learning_rate(settings: TrainSettings, steps: int) -> LearningRate:
             "--warmup-steps, or more --steps or --epochs."
         )
     decay = settings.decay_steps or math.ceil(DECAY_SHARE * steps)
+    whole = settings.student is not None and not settings.student_layers
     return LearningRate(
+        peak=settings.learning_rate or peak_rate(parameters, whole),
         schedule=settings.schedule,
         steps=steps,
         warmup=warmup,

@@ -12,12 +12,12 @@ from schemas.errors import ConfigError
 from stage2_student.curriculum import check_curriculum, check_weights
 from stage2_student.kind_weights import kind_weights
 from stage2_student.machine_settings import MachineSettings
+from stage2_student.optimizer_settings import OptimizerSettings
+from stage2_student.row_settings import RowSettings
+from stage2_student.watch_settings import WatchSettings
 
-Schedule = Literal["cosine", "wsd", "linear", "constant"]
-Verdict = Literal["correct", "wrong", "unverified"]
 
-
-class TrainSettings(MachineSettings):
+class TrainSettings(MachineSettings, OptimizerSettings, RowSettings, WatchSettings):
     """What to train, from which dumps, how long, and where to."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
@@ -102,25 +102,6 @@ class TrainSettings(MachineSettings):
         "captured position.",
     )
 
-    sources: list[str] = Field(
-        [],
-        description="Only rows of these sources, names or quoted patterns such as 'web/*'; a "
-        "dump's card names its sources.",
-    )
-    with_segments: list[str] = Field(
-        [],
-        description="Only rows that have a segment of each of these kinds, such as rationale.",
-    )
-    verdicts: list[Verdict] = Field(
-        [],
-        description="Only rows whose answer was found correct or wrong, or that were not verified.",
-    )
-    min_tokens: int | None = Field(
-        None, ge=1, description="Only sequences of at least so many tokens."
-    )
-    max_tokens: int | None = Field(
-        None, ge=1, description="Only sequences of at most so many tokens."
-    )
     dump_weights: list[float] = Field(
         [],
         description="Share of the tokens that each dump gets, in the order of --dump and in any "
@@ -165,25 +146,6 @@ class TrainSettings(MachineSettings):
         description="Share of the documents that is never trained on; the evaluation uses these.",
     )
 
-    learning_rate: float = Field(3e-4, gt=0, description="Peak learning rate of AdamW.")
-    schedule: Schedule = Field("cosine", description="How the learning rate goes after warm-up.")
-    warmup_steps: int | None = Field(
-        None,
-        ge=0,
-        description="Steps over which the learning rate rises. Default: a twentieth, at most 100.",
-    )
-    decay_steps: int | None = Field(
-        None, ge=1, description="wsd only: steps of the decay at the end. Default: a fifth of all."
-    )
-    min_lr_ratio: float = Field(
-        0.1, ge=0, le=1, description="Learning rate at the end, as a share of the peak."
-    )
-    weight_decay: float = Field(
-        0.1, ge=0, description="Of AdamW, on matrices; not on biases and norms."
-    )
-    betas: list[float] = Field([0.9, 0.95], description="AdamW's two decay rates.")
-    max_grad_norm: float = Field(1.0, ge=0, description="Gradients are clipped to it; 0: never.")
-
     seed: int = Field(0, ge=0, description="Of data order, initial weights and dropout.")
 
     save_steps: int = Field(200, ge=0, description="Steps between checkpoints; 0: none.")
@@ -211,16 +173,6 @@ class TrainSettings(MachineSettings):
     trust_remote_code: bool = Field(
         False, description="Run Python code that comes with the student. Off unless you read it."
     )
-
-    @field_validator("betas")
-    @classmethod
-    def _two_rates(cls, betas: list[float]) -> list[float]:
-        if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
-            raise ConfigError(
-                f"betas are two numbers from 0 to below 1; found {betas}. "
-                "Give for example --betas 0.9,0.95."
-            )
-        return betas
 
     @field_validator("token_weights")
     @classmethod
@@ -252,13 +204,10 @@ class TrainSettings(MachineSettings):
                 f"the length of the training is given twice: steps {self.steps} and epochs "
                 f"{self.epochs}. Leave one of them out."
             )
-        if self.decay_steps is not None and self.schedule != "wsd":
-            raise ConfigError(
-                f"decay_steps belongs to the schedule wsd; found it with {self.schedule}. Give "
-                "--schedule wsd, or leave it out."
-            )
-        self._check_schedule()
-        self._check_rows()
+        if self.steps is not None:
+            self.check_steps(self.steps)
+        self.check_held_out(self.holdout)
+        self._check_mixture()
         return self
 
     def _check_student(self) -> None:
@@ -274,22 +223,7 @@ class TrainSettings(MachineSettings):
                 "the checkpoint with --student, or set num_hidden_layers in the configuration."
             )
 
-    def _check_schedule(self) -> None:
-        """What can be known before the dumps' size is."""
-        given = (self.warmup_steps or 0) + (self.decay_steps or 0)
-        if self.steps is not None and given > self.steps:
-            raise ConfigError(
-                f"warmup_steps {self.warmup_steps or 0} and decay_steps {self.decay_steps or 0} do "
-                f"not fit into {self.steps} steps. Give fewer, or more --steps."
-            )
-
-    def _check_rows(self) -> None:
-        least, most = self.min_tokens, self.max_tokens
-        if least is not None and most is not None and least > most:
-            raise ConfigError(
-                f"min_tokens {least} is more than max_tokens {most}: no sequence is both. Correct "
-                "one of them."
-            )
+    def _check_mixture(self) -> None:
         if self.dump_weights and self.mix_temperature is not None:
             raise ConfigError(
                 "dump_weights and mix_temperature both say how often data is read. Leave one of "

@@ -128,6 +128,8 @@ class Stream:
     Attributes:
         index: the rows that are read.
         max_length: tokens of a packed row.
+        settings: what is read.
+        place: by whom.
     """
 
     def __init__(
@@ -139,9 +141,9 @@ class Stream:
     ) -> None:
         self.index = index
         self.max_length = settings.max_length or index.longest
+        self.settings = settings
+        self.place = place
         self._dumps = dumps
-        self._settings = settings
-        self._place = place
         self._point = Point()
         self._plans = EpochPlans(index, self._order_settings())
         self._course = Course(self._plans, settings.phases)
@@ -154,14 +156,14 @@ class Stream:
 
     def shares(self) -> dict[str, float]:
         """What each dump or source gets of the tokens, after the curriculum."""
-        return self._plans.shares(len(self._settings.phases) - 1)
+        return self._plans.shares(len(self.settings.phases) - 1)
 
     def __iter__(self) -> Iterator[Batch]:
         """From the current step on, without end; a background thread reads ahead."""
         made = self._maker.batches(self._course.stretches(self._point))
         with closing(read_ahead(made, AHEAD)) as batches:
             for given, batch in enumerate(batches, 1):
-                if given % self._place.micro_batches == 0:
+                if given % self.place.micro_batches == 0:
                     self._point = self._course.after(self._point, 1)
                 yield batch
 
@@ -211,7 +213,7 @@ class Stream:
         self._point = Point(**state["at"])
 
     def _order_settings(self) -> OrderSettings:
-        settings = self._settings
+        settings = self.settings
         return OrderSettings(
             rows_per_step=settings.rows_per_step,
             max_length=self.max_length,
@@ -223,7 +225,7 @@ class Stream:
         )
 
     def _reading(self) -> Reading:
-        settings, place = self._settings, self._place
+        settings, place = self.settings, self.place
         first = place.rank * place.micro_batches
         return Reading(
             parts=range(first, first + place.micro_batches),
@@ -239,7 +241,7 @@ class Stream:
         )
 
     def _identity(self) -> dict[str, Any]:
-        settings = self._settings
+        settings = self.settings
         return {
             "dumps": [dump.manifest.identity for dump in self._dumps],
             "rows_per_step": settings.rows_per_step,

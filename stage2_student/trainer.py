@@ -6,55 +6,31 @@ batches. The data is our stream, read without a DataLoader, so that it continues
 checkpoint left it. Everything else (wrapping, mixed precision, optimizer, accumulation) is theirs.
 """
 
+import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import gather_object
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from schemas.errors import ModelError
-from schemas.progress import Progress, Report
+from schemas.progress import Progress
 from stage2_student.batch import Batch
-from stage2_student.checkpoints import Checkpoints, write_state
-from stage2_student.objective import Objective
+from stage2_student.checkpoints import write_state
+from stage2_student.held_out import Measured
+from stage2_student.moving_average import MovingAverage, averaged
 from stage2_student.parallelism import check_parallelism, keep_sums_in_float32
 from stage2_student.projector_file import taken_apart, write_projectors
-from stage2_student.schedule import LearningRate
-from stage2_student.stopping import StopRequest
-from stage2_student.stream import Stream
+from stage2_student.run_failures import diverged
+from stage2_student.training import Training
 from stage2_student.training_figures import Figures, LiveReport, append_line
+from stage2_student.watch import Lowest, Watch
+from stage2_student.whole_tensors import reshard
 
 _SHOWN = 5
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Training:
-    """What a training needs besides the student.
-
-    Attributes:
-        objective: what is minimised.
-        stream: this rank's batches.
-        rate: the learning rate's schedule.
-        checkpoints: where state is kept.
-        record: what a checkpoint repeats, so that it can be told whether it is continued.
-        tokenizer: saved with every checkpoint.
-        out: the run folder.
-        report: told about the progress.
-        stop: looked at between steps.
-    """
-
-    objective: Objective
-    stream: Stream
-    rate: LearningRate
-    checkpoints: Checkpoints
-    record: dict[str, Any]
-    tokenizer: Any
-    out: Path
-    report: Report
-    stop: StopRequest
 
 
 class DistillationTrainer(Trainer):  # type: ignore[misc]  # transformers' types are left out
@@ -64,12 +40,18 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]  # transformers' types
 
     def __init__(self, model: Any, arguments: TrainingArguments, training: Training) -> None:
         cache = model.config.use_cache
-        super().__init__(model=model, args=arguments, callbacks=[_Flow(self, training)])
+        settings = training.settings
+        self.lowest = Lowest(patience=settings.patience)
+        watch = [Watch(self, settings.eval_steps, self.lowest)] if settings.eval_steps else []
+        super().__init__(model=model, args=arguments, callbacks=[_Flow(self, training), *watch])
         model.config.use_cache = cache
         self.remove_callback(PrinterCallback)
         self.model_accepts_loss_kwargs = True
         self.training = training
         self.figures = Figures(terms=training.objective.labels)
+        self.average: MovingAverage | None = None
+        self._measured: dict[str, float] = {}
+        self._suspects: list[str] = []
         self._vocabulary = model.get_output_embeddings().weight.shape[0]
         check_parallelism(self.accelerator, arguments)
         keep_sums_in_float32(self.accelerator)
@@ -78,6 +60,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]  # transformers' types
         """Takes data and figures to where a checkpoint left them; `train` does the rest."""
         self.training.stream.load_state_dict(state["stream"])
         self.figures.load(state["figures"], self.is_world_process_zero())
+        self.lowest.load(state["lowest"])
 
     def get_train_dataloader(self) -> Any:
         """The stream itself; it knows its rank, and never ends."""
@@ -97,6 +80,21 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]  # transformers' types
         if self.is_world_process_zero() and sums[0] == 0:
             self.training.report(Progress(stage="train", message=_weightless(self.state)))
         return batches, sums[0].clamp(min=torch.finfo(torch.float32).tiny)
+
+    def begin_average(self) -> None:
+        """Begins the average of the weights, or goes on with it, where one is asked for."""
+        decay, checkpoint = self.training.settings.ema_decay, self.training.checkpoint
+        if decay is not None:
+            self.average = MovingAverage(self.accelerator.unwrap_model(self.model_wrapped), decay)
+            if checkpoint is not None:
+                self.average.load(checkpoint)
+
+    def step_done(self) -> None:
+        """The weights are good: they are averaged, and older checkpoints may go."""
+        if self.average is not None:
+            self.average.update(self.state.global_step)
+        if self.is_world_process_zero():
+            self.training.checkpoints.tidy(self.lowest.step)
 
     def stop_agreed(self) -> bool:
         """Whether a rank was asked to stop; all ranks give the same answer."""
@@ -118,13 +116,43 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]  # transformers' types
         """The micro-batch's share of the step's mean; DDP and FSDP then average over ranks."""
         objective = self.training.objective.at(self.state.global_step, self.training.rate.steps)
         total, terms = model(inputs, objective)
-        if not torch.isfinite(total):
-            raise ModelError(_diverged(inputs, self.state.global_step))
+        total = self._spread_if_not_finite(inputs, total)
         weights = float(inputs.targets.weights_N.sum())
         tokens = sum(document.length for document in inputs.documents)
         self.figures.add(total, terms, weights, tokens, inputs.input_ids.numel())
         loss: torch.Tensor = total / num_items_in_batch * self.accelerator.num_processes
         return loss
+
+    def _spread_if_not_finite(self, inputs: Batch, total: torch.Tensor) -> Any:
+        """NaN in place of a loss that is no finite number: all ranks find it in the norm."""
+        if torch.isfinite(total):
+            return total
+        self._suspects += [document.id for document in inputs.documents]
+        return total * torch.nan
+
+    def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
+        """The norm over all ranks; every rank stops here, before the weights are touched."""
+        norm = super()._get_grad_norm(model, grad_norm=grad_norm)
+        if not math.isfinite(norm):
+            names = gather_object(self._suspects)
+            raise ModelError(diverged(self.state.global_step, names))
+        return norm
+
+    def measure(self) -> Measured:
+        """What the student, or its average, does on the held-out rows; every rank calls this."""
+        held_out, model = self.training.held_out, self.model_wrapped
+        if held_out is None:
+            raise ValueError("nothing is held out")
+        model.eval()
+        with averaged(self.average):
+            found = held_out.measure(
+                lambda batch, objective: model(self._prepare_inputs(batch), objective),
+                self._sum_of_ranks,
+            )
+        reshard(model)
+        model.train()
+        self._measured = {"held_out_kl": found.kl, "held_out_ce": found.ce}
+        return found
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
         """Our schedule; `rate` gives the same as a function of the step."""
@@ -147,6 +175,8 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]  # transformers' types
         line: dict[str, float] = {"step": self.state.global_step}
         line |= self.figures.line(self._sum_of_ranks)
         line |= {str(name): logs[name] for name in ("learning_rate", "grad_norm") if name in logs}
+        line |= self._measured
+        self._measured = {}
         if self.is_world_process_zero():
             append_line(self.training.out, line)
         super().log({name: line[name] for name in line if name != "step"}, start_time)
@@ -159,11 +189,14 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]  # transformers' types
         self._save_optimizer_and_scheduler(str(folder))
         self._save_scaler(str(folder))
         self._save_rng_state(str(folder))
+        if self.average is not None:
+            self.average.save(folder, self.is_world_process_zero())
         state = {
             **self.training.record,
             "step": step,
             "stream": self.training.stream.state_dict(),
             "figures": self.figures.state(self._sum_of_ranks),
+            "lowest": self.lowest.state(),
         }
         self.accelerator.wait_for_everyone()
         if self.is_world_process_zero():
@@ -212,11 +245,13 @@ class _Flow(TrainerCallback):  # type: ignore[misc]
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Intervals are this run's, also when a checkpoint was saved with others."""
         state.compute_steps(args, state.max_steps)
+        self._trainer.begin_average()
         self._trainer.figures.start()
         self._stop.training = True
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """After the last step the finished student is saved, which needs no checkpoint beside."""
+        self._trainer.step_done()
         if self._trainer.is_world_process_zero():
             self._live.tell(state.global_step, self._trainer.figures)
         if state.global_step >= state.max_steps:
@@ -233,14 +268,6 @@ def _weightless(state: Any) -> str:
     return (
         f"nothing is learned in step {state.global_step + 1}: all of its positions weigh 0. Look "
         "at --train-on, --token-weights and --wrong-weight if this comes often."
-    )
-
-
-def _diverged(batch: Batch, step: int) -> str:
-    return (
-        f"the loss is not a finite number at step {step + 1}, on {_names(batch)}. Earlier "
-        "checkpoints are kept. Lower --learning-rate or --max-grad-norm and begin anew, or look at "
-        "these samples with `potstill inspect`."
     )
 
 

@@ -10,17 +10,20 @@ from schemas.errors import StoppedError
 from schemas.progress import Progress, Report
 from stage2_student.card import Made, model_card
 from stage2_student.checkpoints import Checkpoints
+from stage2_student.chosen_weights import take_chosen
 from stage2_student.finished_model import save_model
 from stage2_student.forward import training_forward
 from stage2_student.fused_head import HeadOptions
 from stage2_student.logit_transform import logit_transform
 from stage2_student.parallelism import place, training_arguments
 from stage2_student.preparation import Prepared
+from stage2_student.projector_file import taken_apart, write_projectors
 from stage2_student.provenance import write_provenance
 from stage2_student.run_folder import locked, publish, write_run
 from stage2_student.stopping import StopRequest
 from stage2_student.stream import Stream
-from stage2_student.trainer import DistillationTrainer, Training
+from stage2_student.trainer import DistillationTrainer
+from stage2_student.training import Training
 from stage2_student.training_figures import cut_lines
 
 
@@ -33,21 +36,22 @@ def run_training(prepared: Prepared, stop: StopRequest, report: Report) -> None:
     """
     settings, model = prepared.settings, prepared.student.model
     training = _training(prepared, stop, report)
-    arguments = training_arguments(settings, training.out, training.rate.steps, model)
+    arguments = training_arguments(settings, training.out, training.rate, model)
     first = place()[0] == 0
     with locked(training.out) if first else nullcontext():
         if first:
             _begin(prepared, training)
-        with training_forward(model, _head_options(prepared)):
+        with training_forward(model, _head_options(prepared), prepared.matching):
             trainer = DistillationTrainer(model, arguments, training)
             if prepared.state:
                 trainer.go_on(prepared.state)
             trainer.train(resume_from_checkpoint=_text(prepared.checkpoint))
+            if trainer.state.global_step < training.rate.steps and not trainer.lowest.enough:
+                raise StoppedError(_stopped(trainer.state.global_step, training))
+            step = take_chosen(trainer)
             weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)
-        if trainer.state.global_step < training.rate.steps:
-            raise StoppedError(_stopped(trainer.state.global_step, training))
         if first:
-            _publish(prepared, trainer, weights)
+            _publish(prepared, trainer, weights, step)
     trainer.accelerator.wait_for_everyone()
 
 
@@ -62,18 +66,22 @@ def created_by() -> str:
 def _training(prepared: Prepared, stop: StopRequest, report: Report) -> Training:
     settings, out = prepared.settings, Path(prepared.settings.out).expanduser()
     stream, source, rate = prepared.stream, prepared.student.source, prepared.rate
-    report(Progress(stage="train", message=f"{_described(stream)}; {rate.steps:,} steps"))
-    described = source and {**asdict(source), "folder": str(source.folder)}
+    described = f"{_described(stream)}; {rate.steps:,} steps, learning rate {rate.peak:.2g}"
+    report(Progress(stage="train", message=described))
+    record = source and {**asdict(source), "folder": str(source.folder)}
     return Training(
         objective=prepared.objective,
         stream=stream,
         rate=rate,
         checkpoints=Checkpoints(out, settings.keep_checkpoints),
-        record={"created_by": created_by(), "source": described},
+        record={"created_by": created_by(), "source": record},
         tokenizer=prepared.student.tokenizer,
         out=out,
         report=report,
         stop=stop,
+        settings=settings,
+        held_out=prepared.held_out,
+        checkpoint=prepared.checkpoint,
     )
 
 
@@ -106,19 +114,34 @@ def _begin(prepared: Prepared, training: Training) -> None:
     write_run(training.out, prepared.settings)
 
 
-def _publish(prepared: Prepared, trainer: DistillationTrainer, weights: Any) -> None:
+def _publish(prepared: Prepared, trainer: DistillationTrainer, weights: Any, step: int) -> None:
     student, settings = prepared.student, prepared.settings
     made = Made(
-        steps=trainer.state.global_step, tokens=trainer.figures.tokens, created_by=created_by()
+        steps=trainer.state.global_step,
+        tokens=trainer.figures.tokens,
+        weights=_chosen(trainer, step),
+        created_by=created_by(),
     )
+    own, projectors = taken_apart(weights)
+    write_projectors(trainer.training.out, projectors)
 
     def write(folder: Path) -> None:
-        save_model(folder, student.model, weights, settings.dtype)
+        save_model(folder, student.model, own, settings.dtype)
         student.tokenizer.save_pretrained(folder)
         card = model_card(settings, prepared.dumps, student, made)
         (folder / "README.md").write_text(card, "utf-8")
 
     publish(trainer.training.out, write)
+
+
+def _chosen(trainer: DistillationTrainer, step: int) -> str:
+    """Which weights the student has, where they are not simply those of the last step."""
+    lowest, decay = trainer.lowest, trainer.training.settings.ema_decay
+    average = "" if decay is None else f"moving average with decay {decay:g}"
+    if lowest.kl is None:
+        return average
+    of = f"of step {step:,}, where the KL on held-out rows was lowest: {lowest.kl:.4f} nat/token"
+    return f"{average} {of}" if average else of
 
 
 def _text(path: Path | None) -> str | None:

@@ -97,7 +97,9 @@ class WeightSchedule:
     def _wsd(self, steps: int) -> LearningRate:
         warmup = self.given.get("warmup", 0)
         decay = self.given.get("decay", min(steps - warmup, round(DECAY_SHARE * steps)))
-        return LearningRate(schedule="wsd", steps=steps, warmup=warmup, decay=decay, floor=0.0)
+        return LearningRate(
+            peak=1.0, schedule="wsd", steps=steps, warmup=warmup, decay=decay, floor=0.0
+        )
 
 
 _FALLS = {"linear": SHAPES["linear"], "cosine": SHAPES["cosine"]}

@@ -22,7 +22,7 @@ def folder(tmp_path_factory):
 def card(folder, source, **given):
     settings = make_training(folder, **given)
     student = Student(model=build("llama"), tokenizer=None, source=source)
-    made = Made(steps=1200, tokens=34567, created_by="potstill 1")
+    made = Made(steps=1200, tokens=34567, weights="of step 9", created_by="potstill 1")
     text = model_card(settings, [open_dump(folder / "dump")], student, made)
     _, front, body = text.split("---\n", 2)
     return yaml.safe_load(front), body

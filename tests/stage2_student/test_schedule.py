@@ -9,7 +9,7 @@ from stage2_student.settings import TrainSettings
 
 def rates(steps, **given):
     settings = TrainSettings(dump=["d"], student="s", out="o", **given)
-    rate = learning_rate(settings, steps)
+    rate = learning_rate(settings, steps, 1)
     return [rate(step) for step in range(steps + 1)]
 
 
