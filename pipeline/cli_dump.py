@@ -37,6 +37,7 @@ PANELS = {
     ),
     "Units and chance": ("unit_size", "seed"),
     "How it runs": ("max_failed", "grace", "worker"),
+    "Audit": ("gold",),
     "Licences": ("teacher_license", "output_terms", "corpus_license", "license"),
 }
 

@@ -30,7 +30,7 @@ from schemas.store_failures import store_failure, store_failures
 from schemas.strict_json import parse_model
 
 _COMPANION = re.compile(
-    r"^(README\.md|projection\.npy|(tokenizer|preview)/[A-Za-z0-9_][A-Za-z0-9._-]*)$"
+    r"^(README\.md|projection\.npy|(tokenizer|preview|gold)/[A-Za-z0-9_][A-Za-z0-9._-]*)$"
 )
 
 

@@ -106,7 +106,8 @@ class Finaliser:
             self.store.remove(*(f"{folder}/{name}" for name in self.store.names(folder)))
         if self.plan.store_class == "conditional":
             return
-        for folder in ("", layout.WORK, layout.LEDGER, layout.TOKENIZER, layout.PREVIEW):
+        companions = (layout.TOKENIZER, layout.PREVIEW, layout.GOLD)
+        for folder in ("", layout.WORK, layout.LEDGER, *companions):
             for name in self.store.names(folder):
                 if intended_name(name):
                     self.store.remove(f"{folder}/{name}".lstrip("/"))

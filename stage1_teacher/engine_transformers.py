@@ -100,6 +100,20 @@ class TransformersEngine:
             found = _complete_batch(teacher, reduction, batch, written, (capture, seed))
             yield from zip(indices, found, strict=True)
 
+    @torch.inference_mode()
+    def last_states(self, samples: Sequence[Sample]) -> Iterator[npt.NDArray[np.float32]]:
+        """Yields the head's input at the captured positions [P, D], sample by sample, exactly.
+
+        Raises:
+            ModelError: the teacher cannot be loaded.
+        """
+        teacher = self._loaded()
+        for sample in samples:
+            ids_BT = _padded([sample]).to(teacher.device)
+            states_TD = body_states(teacher.model, ids_BT)[0]
+            at = torch.from_numpy(sample.positions.astype(np.int64)).to(teacher.device)
+            yield states_TD[at].float().cpu().numpy()
+
     def _loaded(self) -> TeacherModel:
         if self._teacher is None:
             set_cpu_threads()

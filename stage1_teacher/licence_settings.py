@@ -1,7 +1,7 @@
 """What a user says about licences: a part of `DumpSettings`, and what becomes of it. No torch.
 
-Nobody can use a dump whose licences are not known, and who makes it is the last to know them: so they
-are stated, found in the teacher's or the corpus's card, or expressly left open.
+Nobody can use a dump whose licences are not known, and who makes it is the last to know them: so
+they are stated, found in the teacher's or the corpus's card, or expressly left open.
 """
 
 from dataclasses import dataclass

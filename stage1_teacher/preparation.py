@@ -19,6 +19,7 @@ from stage1_teacher.corpus_card import corpus_license
 from stage1_teacher.corpus_rows import Columns, CorpusRow
 from stage1_teacher.engine import ENGINES, Engine, EngineSettings, check_engine
 from stage1_teacher.generated_rows import Writing
+from stage1_teacher.gold import GoldRecipe, announced_layers, gold_recipe
 from stage1_teacher.hidden_policy import check_layers, check_projection, with_widths
 from stage1_teacher.licence_settings import Licenses
 from stage1_teacher.preview_shard import Decoder
@@ -47,6 +48,7 @@ class Prepared:
         writing: how responses are written, where the teacher does that.
         engine_options: settings of the engine that decide no numbers, for the plan to record.
         allowed_failures: samples that may be set aside.
+        gold: how the gold sample is made, where there shall be one.
     """
 
     settings: Settings
@@ -60,6 +62,7 @@ class Prepared:
     writing: Writing | None = None
     engine_options: Mapping[str, Setting] = field(default_factory=dict)
     allowed_failures: int = 0
+    gold: GoldRecipe | None = None
 
 
 def open_source(settings: DumpSettings) -> Source:
@@ -119,6 +122,7 @@ def prepare(settings: DumpSettings, report: Report) -> Prepared:
         decoder=source.tokenizer,
         writing=source.writing,
         allowed_failures=settings.allowed_failures(plan.corpus.rows),
+        gold=gold_recipe(settings, source.facts.folder),
     )
 
 
@@ -176,7 +180,7 @@ def _engine(settings: DumpSettings, limits: Limits) -> Engine:
             device=settings.device,
             batch_tokens=settings.batch_tokens,
             max_length=limits.max_length,
-            hidden_layers=tuple(settings.hidden_layers),
+            hidden_layers=announced_layers(settings),
             trust_remote_code=settings.trust_remote_code,
             mode=settings.engine_mode or "auto",
             options=settings.vllm_options(),

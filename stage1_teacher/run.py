@@ -19,6 +19,7 @@ from stage1_teacher.card import dataset_card, figures
 from stage1_teacher.commit import Work, open_work
 from stage1_teacher.control import Control
 from stage1_teacher.dump_progress import Meter
+from stage1_teacher.gold import gold_files
 from stage1_teacher.hidden_tables import hidden_recipe
 from stage1_teacher.interruption import Interruption, interruption
 from stage1_teacher.preparation import Prepared, prepare
@@ -158,6 +159,9 @@ def _publish(work: Work, prepared: Prepared, store: Store, folder: str) -> None:
         work.publish(layout.PROJECTION, projection_file(hidden.projection))
     preview = preview_parquet(folder, shards, capture, prepared.decoder)
     work.publish(PREVIEW_NAME, preview)
+    if prepared.gold is not None:
+        for name, data in gold_files(str(folder), manifest, prepared.engine, prepared.gold):
+            work.publish(name, data)
     card = dataset_card(settings_of(manifest), shards, manifest.created_by)
     work.publish(layout.CARD, card.encode())
     failures = [store.read(shard_file(shard.name)) or b"" for shard in shards if shard.failed]

@@ -91,6 +91,12 @@ class DumpSettings(
     unit_size: int = Field(
         512, ge=1, description="Rows of one work unit: one shard, and the most that a kill loses."
     )
+    gold: int = Field(
+        0,
+        ge=0,
+        description="Sequences of a gold sample: their last hidden states and the teacher's output "
+        "head, from which `potstill verify --gold` audits the dump. 0: none; 8 are enough.",
+    )
     seed: int = Field(
         0, ge=0, description="Seed of the tail sample, and of what the teacher writes."
     )

@@ -64,7 +64,7 @@ def teacher_facts(
     """
     folder = locate_teacher(model, revision)
     config = read_config(folder, trust_remote_code)
-    skeleton = _skeleton(folder, config, trust_remote_code)
+    skeleton = teacher_skeleton(folder, config, trust_remote_code)
     text = config.get_text_config()
     head = skeleton.get_output_embeddings()
     on_hub = not Path(model).expanduser().is_dir()
@@ -110,8 +110,12 @@ def explain_load(folder: Path, error: Exception) -> str:
     )
 
 
-def _skeleton(folder: Path, config: Any, trust_remote_code: bool) -> Any:
-    """The model without memory for its weights."""
+def teacher_skeleton(folder: Path, config: Any, trust_remote_code: bool) -> Any:
+    """The model that a configuration makes, without memory for its weights.
+
+    Raises:
+        ModelError: the configuration cannot be used, or the model has no output head.
+    """
     import torch
     from transformers import AutoModelForCausalLM
 
