@@ -5,7 +5,7 @@
     gold/states.parquet  the head's input at every captured position of some sequences
 
 logits = cap(scale · (state · headᵀ + bias)), where cap(x) = softcap · tanh(x / softcap). FORMAT.md
-section 11 specifies it. It is an audit's material and not part of the contract: nothing in
+section 12 specifies it. It is an audit's material and not part of the contract: nothing in
 manifest.json names it, and no training reads it.
 
 Shapes: V rows of the head, D hidden width, P captured positions of a sequence.

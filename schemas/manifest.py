@@ -109,7 +109,9 @@ class Capture(Strict):
     set, but always the most probable one. `tail_samples` is S: systematic draws per unit of
     probability outside the kept entries; 0 for none. `hidden_width` is the width of the teacher's
     hidden states, before a projection, and `hidden_depth` the number of its layers; it came later
-    than the others, so it is left out where it is not known, and old plans keep their hash.
+    than the others, so it is left out where it is not known, and old plans keep their hash. With
+    `probability_floor` no entry below that probability is stored, so the tail sample stands only
+    for what is above it.
     """
 
     min_prob: Annotated[float, Field(gt=0, lt=1)] | None = 1 / 512
@@ -124,6 +126,7 @@ class Capture(Strict):
     hidden_depth: Annotated[int, Field(ge=1)] | None = Field(
         None, exclude_if=lambda depth: depth is None
     )
+    probability_floor: Annotated[float | None, Field(gt=0, lt=1, exclude_if=is_none)] = None
 
     @property
     def stored_width(self) -> int:

@@ -134,7 +134,7 @@ def test_another_dumps_sample_is_refused(dump: Path, tmp_path: Path) -> None:
     with (copy / "gold" / "head.parquet").open("r+b") as file:
         file.seek(200)
         file.write(b"\xff" * 16)
-    with pytest.raises(DamagedError, match="head.parquet"):
+    with pytest.raises(DamagedError, match=r"head\.parquet"):
         audit(open_dump(copy))
 
 
