@@ -6,6 +6,7 @@ from pathlib import Path
 from schemas.errors import StoppedError
 from schemas.progress import Progress, Report, ignore
 from stage2_student.finished_model import count_parameters
+from stage2_student.other_ranks import shared_reasons
 from stage2_student.preparation import checked_dumps, checked_objective, prepare
 from stage2_student.quiet import without_progress_bars
 from stage2_student.run_failures import explained
@@ -75,8 +76,8 @@ def _train(settings: TrainSettings, report: Report, stop: StopRequest) -> TrainS
     report(Progress(stage="load student", message="loading the student"))
     from stage2_student.training_run import run_training
 
-    prepared = prepare(settings, dumps, objective, checkpoint, report)
-    with explained(out):
+    with shared_reasons(out), explained(out):
+        prepared = prepare(settings, dumps, objective, checkpoint, report)
         run_training(prepared, stop, report)
     return _summary(out, resumed_at=int(prepared.state.get("step", 0)), finished_before=False)
 

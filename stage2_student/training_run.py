@@ -15,6 +15,7 @@ from stage2_student.finished_model import save_model
 from stage2_student.forward import training_forward
 from stage2_student.fused_head import HeadOptions
 from stage2_student.logit_transform import logit_transform
+from stage2_student.other_ranks import clear_reasons
 from stage2_student.parallelism import place, training_arguments
 from stage2_student.preparation import Prepared
 from stage2_student.projector_file import taken_apart, write_projectors
@@ -108,6 +109,7 @@ def _head_options(prepared: Prepared) -> HeadOptions:
 
 def _begin(prepared: Prepared, training: Training) -> None:
     """Writes what stands in the folder from the start."""
+    clear_reasons(training.out)
     training.checkpoints.clear()
     cut_lines(training.out, int(prepared.state.get("step", 0)))
     write_provenance(training.out, prepared.dumps)
