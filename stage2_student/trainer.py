@@ -22,6 +22,7 @@ from stage2_student.batch import Batch
 from stage2_student.checkpoints import write_state
 from stage2_student.held_out import Measured
 from stage2_student.moving_average import MovingAverage, averaged
+from stage2_student.optimizer_state import load_optimizer, save_optimizer
 from stage2_student.parallelism import check_parallelism, keep_sums_in_float32
 from stage2_student.projector_file import taken_apart, write_projectors
 from stage2_student.run_failures import diverged
@@ -212,6 +213,15 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]  # transformers' types
         own, projectors = taken_apart(state_dict or model.state_dict())
         model.save_pretrained(folder, state_dict=own)
         write_projectors(folder, projectors)
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        parts = self.model_wrapped, self.optimizer.optimizer, self.lr_scheduler
+        save_optimizer(*parts, Path(output_dir))
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if checkpoint is not None:
+            parts = self.model_wrapped, self.optimizer.optimizer, self.lr_scheduler
+            load_optimizer(*parts, Path(checkpoint))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         """Nothing: the student was built from the checkpoint's own model folder."""

@@ -6,6 +6,10 @@ import sys
 import traceback
 from collections.abc import Callable
 
+import torch
+
+torch.set_num_threads(1)  # a fork of a process with OpenMP's threads waits for them for ever
+
 
 def in_processes(count: int, work: Callable[[], None]) -> None:
     """Runs `work` in `count` processes, as torchrun would start them.

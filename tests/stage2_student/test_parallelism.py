@@ -157,6 +157,29 @@ def test_another_number_of_processes_goes_on_too(tmp_path, monkeypatch):
     assert_same_training(cut.out, alone.out)
 
 
+@pytest.mark.parametrize(
+    ("before", "after"), [("alone", "fsdp"), ("fsdp", "alone"), ("fsdp", "ddp")]
+)
+def test_a_training_goes_on_in_another_way(tmp_path, shim, before, after):
+    """Tied weights, and momenta that matter: the third step begins with those of the second."""
+    path = write_config(tmp_path, CONFIG + "tie_word_embeddings: true\n")
+    words = {"student_config": str(path), "save_steps": 2}
+
+    def run(out, way, **more):
+        given = {**(ALONE if way == "alone" else TOGETHER), **words, **more}
+        parallel = "ddp" if way == "alone" else way
+        settings = make_training(tmp_path, out=str(tmp_path / out), parallel=parallel, **given)
+        in_processes(1 if way == "alone" else 2, lambda: train(settings))
+        return tmp_path / out
+
+    whole = run("whole", "alone")
+    cut = run("cut", before)
+    assert (cut / "checkpoints" / "step-2" / "optimizer.pt").is_file()
+    (cut / "model.safetensors").unlink()
+    run("cut", after, resume=True)
+    assert_same_training(cut, whole)
+
+
 def test_fsdp_that_would_become_copies_is_refused(tmp_path):
     settings = make_training(tmp_path, parallel="fsdp", **TOGETHER)
 
