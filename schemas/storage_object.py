@@ -16,6 +16,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
+from fsspec.asyn import AsyncFileSystem
+from fsspec.spec import AbstractFileSystem
+
 from schemas.dump_search import locate
 from schemas.storage import Content, StoreClass, explain, permanent
 from schemas.store_failures import CREDENTIALS_ADVICE, is_foreign, lacks_credentials, refuses
@@ -103,7 +106,7 @@ class ObjectStore:
     def names_below(self, folder: str) -> list[str]:
         """See Store."""
         try:
-            found = self._again(folder, self.filesystem.find)
+            found = self._again(folder, lambda path: _find(self.filesystem, path))
         except FileNotFoundError:
             return []
         parts = [str(path).rsplit("/", 2) for path in found]
@@ -237,6 +240,14 @@ def _as_os_error(error: Exception, path: str) -> OSError | None:
     if isinstance(error, OSError) or is_foreign(error):
         return OSError(errno.EIO, str(error) or type(error).__name__, path)
     return None
+
+
+def _find(filesystem: Any, path: str) -> list[str]:
+    """All files below a path; fsspec's own way to find them leaves out what it fails to list."""
+    kind = type(filesystem)
+    own = getattr(kind, "_find", kind.find)
+    walks = own in (AbstractFileSystem.find, AsyncFileSystem._find)
+    return list(filesystem.find(path, **({"on_error": "raise"} if walks else {})))
 
 
 def _nowhere(path: str) -> OSError:
