@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 PANELS = {
     "What is trained": ("dump", "student", "student_layers", "student_config", "out", "resume"),
     "The loss": ("loss", "temperature", "tail", "ce_weight", "ce_warmup_steps"),
-    "What counts in it": ("train_on", "token_weights", "weigh_by", "wrong_weight"),
+    "What counts in it": (
+        *("train_on", "token_weights", "weigh_by", "wrong_weight"),
+        *("tasks", "task_prefixes"),
+    ),
     "Which rows, and how often": (
         *("sources", "with_segments", "verdicts", "min_tokens", "max_tokens"),
         *("dump_weights", "mix_temperature", "max_passes", "curriculum"),

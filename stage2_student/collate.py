@@ -14,7 +14,7 @@ import torch
 
 from stage2_student.array_pool import POOL
 from stage2_student.batch import Batch, Document
-from stage2_student.shard_reader import Entries, GroupArrays
+from stage2_student.group_arrays import Entries, GroupArrays
 from stage2_student.span_reader import PlacedRow
 from stage2_student.targets import Targets
 from stage2_student.teacher_weights import ByTeacher, weighed

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from schemas.errors import InputError
 from stage2_student.curriculum import Phase
 from stage2_student.mixture import Draw, Mixture
-from stage2_student.order import StepOrder, share, shuffled_rows
+from stage2_student.order import SPAN_TOKENS, StepOrder, share, shuffled_rows
 from stage2_student.packing import Packs, one_per_pack, pack
 from stage2_student.row_index import RowIndex
 
@@ -34,6 +34,7 @@ class OrderSettings:
         seed: of the order.
         mixture: how often what is read.
         phases: of the curriculum; the last one has no end.
+        span_tokens: tokens of a span, which are held in memory together.
     """
 
     rows_per_step: int
@@ -43,6 +44,7 @@ class OrderSettings:
     seed: int
     mixture: Mixture = field(default_factory=Mixture)
     phases: tuple[Phase, ...] = (Phase(),)
+    span_tokens: int = SPAN_TOKENS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -126,7 +128,9 @@ class EpochPlans:
         )
         return EpochPlan(
             packs=Packs(offsets=found.offsets, members=order_R[found.members]),
-            order=StepOrder(len(found), settings.rows_per_step, settings.max_length),
+            order=StepOrder(
+                len(found), settings.rows_per_step, settings.max_length, settings.span_tokens
+            ),
             tokens=int(lengths.sum()),
             max_length=settings.max_length,
             last=self._draws[phase].exhausted(epoch + 1),

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from schemas.errors import ConfigError
 
 
-def kind_weights(written: Sequence[str]) -> dict[str, float]:
+def kind_weights(written: Sequence[str], option: str = "token_weights") -> dict[str, float]:
     """The weights by kind.
 
     Args:
         written: one `kind=weight` each.
+        option: where they were written.
 
     Raises:
         ConfigError: one is no such pair, no weight, or names a kind again.
@@ -22,8 +23,8 @@ def kind_weights(written: Sequence[str]) -> dict[str, float]:
         if not kind or weight is None or kind in found:
             problem = "names a kind again" if kind in found else "is no kind=weight"
             raise ConfigError(
-                f"token_weights: {entry!r} {problem}. Give kinds of segments and what they weigh, "
-                "a number from 0, as in --token-weights answer=2,rationale=0.5."
+                f"{option}: {entry!r} {problem}. Give kinds of segments and what they weigh, a "
+                f"number from 0, as in --{option.replace('_', '-')} answer=2,rationale=0.5."
             )
         found[kind] = weight
     return found

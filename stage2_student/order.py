@@ -57,12 +57,14 @@ class StepOrder:
         steps: steps of the epoch.
     """
 
-    def __init__(self, packs: int, rows_per_step: int, pack_length: int) -> None:
+    def __init__(
+        self, packs: int, rows_per_step: int, pack_length: int, span_tokens: int = SPAN_TOKENS
+    ) -> None:
         self.packs = packs
         self.rows_per_step = rows_per_step
         self._lanes_per_slot = math.ceil(LANES / rows_per_step)
         lanes = rows_per_step * self._lanes_per_slot
-        depth = max(1, SPAN_TOKENS // (lanes * pack_length))
+        depth = max(1, span_tokens // (lanes * pack_length))
         self.span_steps = self._lanes_per_slot * depth
         self.steps = math.ceil(packs / rows_per_step)
 

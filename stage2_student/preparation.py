@@ -29,6 +29,7 @@ from stage2_student.settings import TrainSettings
 from stage2_student.stream import Place, Stream, StreamSettings, open_stream
 from stage2_student.student import Student, open_student, reopen_student
 from stage2_student.student_source import Source
+from stage2_student.tasks import Tasks, tasks_of
 from stage2_student.token_weights import check_weights, weights_of
 
 
@@ -124,7 +125,8 @@ def prepare(
             )
         )
     tell_layers(matching, report)
-    stream = _stream(settings, dumps, objective, packing, report)
+    tasks = tasks_of(settings, student.tokenizer)
+    stream = _stream(settings, dumps, objective, tasks, packing, report)
     if settings.max_passes is not None and settings.steps is not None:
         stream.check_length(settings.steps)
     steps = settings.steps or _epoch_steps(stream, settings.epochs or 1)
@@ -161,6 +163,7 @@ def _stream(
     settings: TrainSettings,
     dumps: Sequence[DumpFolder],
     objective: Objective,
+    tasks: Tasks,
     packing: bool,
     report: Report,
 ) -> Stream:
@@ -180,6 +183,7 @@ def _stream(
         train_on=tuple(settings.train_on),
         weights=weights_of(settings),
         hidden=teacher_layers(objective.hidden),
+        tasks=tasks,
     )
     where = Place(rank=rank, world_size=processes, micro_batches=micro_batches)
     return open_stream(dumps, wanted, where, report)

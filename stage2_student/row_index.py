@@ -22,6 +22,7 @@ from schemas.row_group import span_column
 from schemas.shard_reading import ShardFault
 from stage2_student.row_filter import RowFilter, matches
 from stage2_student.split import Part, belongs_to
+from stage2_student.tasks import Tasks, sequences
 
 Ints = npt.NDArray[np.int64]
 
@@ -44,6 +45,8 @@ class GroupPlace:
 class RowIndex:
     """R chosen rows of one side of the split, in the order of dumps, shards and groups.
 
+    Where rows are split into tasks, each of their sequences counts as a row.
+
     Attributes:
         groups: every row group of every dump, also those without a row here.
         group_R: which of `groups` each row is in.
@@ -53,6 +56,7 @@ class RowIndex:
         sources: names of the rows' sources; empty where these were not read.
         source_R: which of `sources` each row is of.
         left_out: how many rows each filter left out of those that the ones before it let pass.
+        split: how many of them are one of a row's tasks.
     """
 
     groups: Sequence[GroupPlace]
@@ -63,22 +67,33 @@ class RowIndex:
     sources: Sequence[str] = ()
     source_R: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
     left_out: Mapping[str, int] = field(default_factory=dict)
+    split: int = 0
 
     def __len__(self) -> int:
         return len(self.group_R)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Choice:
-    """What is looked for in every shard."""
+class RowChoice:
+    """Which rows are looked for in every shard, and what is found out about them.
 
-    part: Part
-    held_out: float
-    only: RowFilter
-    with_sources: bool
+    Attributes:
+        part: which side of the split.
+        held_out: share of the documents that is held out.
+        only: which rows at all; by default every one.
+        with_sources: whether the index says of which source each row is.
+        tasks: what rows are split into; by default they are read whole.
+    """
+
+    part: Part = "all"
+    held_out: float = 0.0
+    only: RowFilter = field(default_factory=RowFilter)
+    with_sources: bool = False
+    tasks: Tasks = field(default_factory=Tasks)
 
     @property
     def columns(self) -> list[str]:
+        """The light columns that are read."""
         ids = ["id"] if self.part != "all" else []
         sources = ["source"] if self.with_sources else []
         return list(dict.fromkeys([*ids, "segments", *self.only.columns, *sources]))
@@ -96,34 +111,23 @@ class _ShardRows:
     sources: list[Ints] = field(default_factory=list)
     names: dict[str, int] = field(default_factory=dict)
     longest: int = 0
+    split: int = 0
     left_out: Counter[str] = field(default_factory=Counter)
 
 
-def read_index(
-    dumps: Sequence[DumpFolder],
-    part: Part,
-    held_out: float,
-    report: Report = ignore,
-    only: RowFilter | None = None,
-    with_sources: bool = False,
-) -> RowIndex:
+def read_index(dumps: Sequence[DumpFolder], choice: RowChoice, report: Report = ignore) -> RowIndex:
     """Reads the light columns that the choice needs, of all shards.
 
     Args:
         dumps: dumps that agree (`check_agreement`).
-        part: which side of the split.
-        held_out: share of the documents that is held out.
+        choice: which rows.
         report: told of every shard.
-        only: which rows at all; by default every one.
-        with_sources: whether the index says of which source each row is.
 
     Raises:
         DamagedError: a shard cannot be read; names it.
-        InputError: no row is left, or no row is of a source that was asked for.
+        InputError: no row is left, none is of a source that was asked for, or none has the tasks.
     """
     places = [(number, shard) for number, dump in enumerate(dumps) for shard in dump.shards]
-    only = only or RowFilter()
-    choice = _Choice(part=part, held_out=held_out, only=only, with_sources=with_sources)
 
     def read(place: tuple[int, Shard]) -> _ShardRows:
         return _read_shard(dumps[place[0]], place[1], choice)
@@ -133,10 +137,16 @@ def read_index(
         for rows in threads.map(read, places):
             found.append(rows)
             report(Progress(stage="index", done=len(found), total=len(places), unit="shards"))
-    _check_sources(only, {name for rows in found for name in rows.names})
+    _check_sources(choice.only, {name for rows in found for name in rows.names})
     index = _joined(places, found)
     if not len(index):
         raise InputError(_nothing(dumps, index.left_out))
+    if choice.tasks and choice.part != "held_out" and not index.split:
+        raise InputError(
+            f"none of the {len(index):,} rows has both a rationale and an answer, so there are no "
+            "two tasks. Leave out --tasks, or take a dump of responses in which a parser found "
+            "both (dump --generate --parser …)."
+        )
     return index
 
 
@@ -158,10 +168,11 @@ def _joined(places: Sequence[tuple[int, Shard]], found: Sequence[_ShardRows]) ->
         sources=names,
         source_R=np.concatenate([none, *(_sources(shard, names) for shard in found)]),
         left_out=sum((shard.left_out for shard in found), Counter()),
+        split=sum(shard.split for shard in found),
     )
 
 
-def _read_shard(dump: DumpFolder, shard: Shard, choice: _Choice) -> _ShardRows:
+def _read_shard(dump: DumpFolder, shard: Shard, choice: RowChoice) -> _ShardRows:
     file = dump.shard_file(shard)
     found = _ShardRows()
     for group in range(file.num_row_groups):
@@ -172,26 +183,38 @@ def _read_shard(dump: DumpFolder, shard: Shard, choice: _Choice) -> _ShardRows:
     return found
 
 
-def _choose(found: _ShardRows, table: pa.Table, length_r: Ints, choice: _Choice) -> None:
+def _choose(found: _ShardRows, table: pa.Table, length_r: Ints, choice: RowChoice) -> None:
     """Adds the chosen rows of one row group."""
     left = np.ones(len(length_r), bool)
     for name, passed in choice.only.masks(table, length_r):
         found.left_out[name] += int((left & ~passed).sum())
         left &= passed
-    found.longest = max(found.longest, int(length_r[left].max(initial=0)))
+    row_q, length_q, split_q = _sequences(table, length_r, choice.tasks)
+    found.longest = max(found.longest, int(length_q[left[row_q]].max(initial=0)))
     if choice.part != "all":
         ids, share = table["id"].to_pylist(), choice.held_out
         side = [belongs_to(choice.part, name, share) for name in ids]
         found.left_out[f"--holdout {share:g}"] += int((left & ~np.asarray(side)).sum())
         left &= side
-    own = np.flatnonzero(left)
+    own = np.flatnonzero(left[row_q])
     found.rows.append(own)
-    found.lengths.append(length_r[own])
+    found.lengths.append(length_q[own])
+    found.split += int(split_q[own].sum())
     if "source" in choice.columns:
         coded = table["source"].combine_chunks().fill_null("").dictionary_encode()
         names = coded.dictionary.to_pylist()
         numbers = np.asarray([found.names.setdefault(n, len(found.names)) for n in names], np.int64)
-        found.sources.append(numbers[coded.indices.to_numpy(zero_copy_only=False)[own]])
+        found.sources.append(numbers[coded.indices.to_numpy(zero_copy_only=False)[row_q[own]]])
+
+
+def _sequences(
+    table: pa.Table, length_r: Ints, tasks: Tasks
+) -> tuple[Ints, Ints, npt.NDArray[np.bool_]]:
+    """What is read of each row: whose it is, how long, and whether it is one of its tasks."""
+    if not tasks:
+        return np.arange(len(length_r)), length_r, np.zeros(len(length_r), bool)
+    found = sequences(table, tasks)
+    return found.row_Q, found.length_Q, found.task_Q >= 0
 
 
 def _sources(shard: _ShardRows, names: Sequence[str]) -> Ints:

@@ -14,10 +14,11 @@ from stage2_student.kind_weights import kind_weights
 from stage2_student.machine_settings import MachineSettings
 from stage2_student.optimizer_settings import OptimizerSettings
 from stage2_student.row_settings import RowSettings
+from stage2_student.task_settings import TaskSettings
 from stage2_student.watch_settings import WatchSettings
 
 
-class TrainSettings(MachineSettings, OptimizerSettings, RowSettings, WatchSettings):
+class TrainSettings(MachineSettings, OptimizerSettings, RowSettings, TaskSettings, WatchSettings):
     """What to train, from which dumps, how long, and where to."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
@@ -52,8 +53,9 @@ class TrainSettings(MachineSettings, OptimizerSettings, RowSettings, WatchSettin
         "fkl",
         min_length=1,
         description="What compares student and teacher: fkl, rkl, jsd, skew_fkl, skew_rkl, tvd, "
-        "logit_mse or ce, or a sum of them such as '0.9*fkl(temperature=2) + 0.1*ce'; in YAML also "
-        "a list of terms.",
+        "logit_mse or ce; hidden_mse, hidden_cosine or hidden_normalised, where the dump holds "
+        "hidden states; or a sum such as '0.9*fkl(temperature=2) + 0.1*ce' or "
+        "'fkl + hidden_cosine(layers=4:10)'; in YAML also a list of terms.",
     )
     temperature: float | None = Field(
         None,

@@ -1,12 +1,12 @@
 """A row group as flat numpy arrays: only the columns that are needed, checked before any use.
 
-No Python runs per row. Shapes: R rows, P captured positions of all rows, E entries of all
-positions, L tokens of all rows.
+No Python runs per row, but where rows are split into tasks. Shapes: R rows, P captured positions of
+all rows, L tokens of all rows.
 """
 
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -35,7 +35,9 @@ from schemas.row_group import (
 from schemas.shard_reading import ShardFault
 from schemas.value_ranges import first_problem
 from stage2_student.array_pool import POOL
+from stage2_student.group_arrays import Entries, GroupArrays, only_positions
 from stage2_student.row_index import GroupPlace
+from stage2_student.tasks import Tasks, sequences, split_rows
 from stage2_student.token_weights import TokenWeights, label_weights, per_token
 
 _OPEN_SHARDS = 32
@@ -51,6 +53,7 @@ class Wanted:
         train_on: kinds of segments whose tokens are predicted; none stands for all captured ones.
         weights: what the predicted tokens weigh.
         hidden: layers of the teacher whose states are read, from hidden/.
+        tasks: what rows are split into.
     """
 
     temperatures: tuple[float, ...] = (1.0,)
@@ -58,63 +61,17 @@ class Wanted:
     train_on: tuple[str, ...] = ()
     weights: TokenWeights = field(default_factory=TokenWeights)
     hidden: tuple[str, ...] = ()
+    tasks: Tasks = field(default_factory=Tasks)
 
     @property
     def columns(self) -> list[str]:
         """Names of the columns to read."""
         masses = [temperature_column(t).name for t in self.temperatures]
         tail = ["tail_ids", "tail_logits"] if self.tail_sample else []
-        kinds = ["segments"] if self.train_on or self.weights.kinds else []
+        kinds = ["segments"] if self.train_on or self.weights.kinds or self.tasks else []
         verdict = ["verdict"] if self.weights.wrong != 1 else []
         kept = ["topk_ids", "topk_logits", *tail, *masses, "token_logprobs"]
         return ["id", "source", "input_ids", *kinds, "captured", *kept, *verdict]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Entries:
-    """Entries of every position: those of p are `ids[starts[p]:starts[p+1]]`, `counts[p]` of them.
-
-    Copies in memory that is used again: they live as long as a span, and Arrow would give its own
-    back to the system in between and pay for every page anew.
-    """
-
-    starts: Offsets
-    counts: Offsets
-    ids: npt.NDArray[np.int32]
-    logits: npt.NDArray[np.float32]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class GroupArrays:
-    """The numbers of one row group.
-
-    Attributes:
-        ids: the rows' sample ids, an Arrow array of strings.
-        sources: the same of their sources.
-        tokens: [R] lists of token ids.
-        positions: [R] lists of trained positions.
-        origins: [P] where each position stands in the tokens of all rows of the shard's group.
-        labels: [P] the realised next token.
-        kept: the kept entries.
-        tail: the tail sample; None when it was not wanted.
-        tail_logmass: per temperature [P].
-        token_logprobs: [P] the teacher's log-probability of the label.
-        weights: [P] by the label's segment and the row's verdict; None where all weigh 1.
-        states: the teacher's hidden states of all tokens, by layer.
-    """
-
-    ids: pa.Array
-    sources: pa.Array
-    tokens: Lists
-    positions: Lists
-    origins: Offsets
-    labels: npt.NDArray[np.int32]
-    kept: Entries
-    tail: Entries | None
-    tail_logmass: Mapping[float, npt.NDArray[np.float32]]
-    token_logprobs: npt.NDArray[np.float32]
-    weights: npt.NDArray[np.float32] | None
-    states: Mapping[str, StoredStates] = field(default_factory=dict)
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -197,10 +154,12 @@ def group_arrays(table: pa.Table, wanted: Wanted) -> GroupArrays:
         token_logprobs=list_column(table, "token_logprobs").values,
         weights=label_weights(table, wanted.weights, captured, labels),
     )
-    if not wanted.train_on:
-        return arrays
-    chosen = per_token(table, dict.fromkeys(wanted.train_on, 1.0), 0.0)[labels] > 0
-    return _only(arrays, chosen)
+    if wanted.train_on:
+        chosen = per_token(table, dict.fromkeys(wanted.train_on, 1.0), 0.0)[labels] > 0
+        arrays = only_positions(arrays, chosen)
+    if wanted.tasks:
+        arrays = split_rows(arrays, sequences(table, wanted.tasks), wanted.tasks)
+    return arrays
 
 
 def _masses(table: pa.Table, temperature: float) -> npt.NDArray[np.float32]:
@@ -223,33 +182,3 @@ def _next_tokens(tokens: Lists, captured: Lists) -> Offsets:
     starts = np.repeat(tokens.offsets[:-1], np.diff(captured.offsets))
     places: Offsets = starts + captured.values + 1
     return places
-
-
-def _only(arrays: GroupArrays, chosen: npt.NDArray[np.bool_]) -> GroupArrays:
-    """The same with only some of the positions."""
-    counted = np.concatenate([[0], np.cumsum(chosen)])
-    captured = arrays.positions
-    return GroupArrays(
-        ids=arrays.ids,
-        sources=arrays.sources,
-        tokens=arrays.tokens,
-        positions=Lists(offsets=counted[captured.offsets], values=captured.values[chosen]),
-        origins=arrays.origins[chosen],
-        labels=arrays.labels[chosen],
-        kept=_only_entries(arrays.kept, chosen),
-        tail=None if arrays.tail is None else _only_entries(arrays.tail, chosen),
-        tail_logmass={t: mass[chosen] for t, mass in arrays.tail_logmass.items()},
-        token_logprobs=arrays.token_logprobs[chosen],
-        weights=None if arrays.weights is None else arrays.weights[chosen],
-        states=arrays.states,
-    )
-
-
-def _only_entries(entries: Entries, chosen: npt.NDArray[np.bool_]) -> Entries:
-    inside, counts = np.repeat(chosen, entries.counts), entries.counts[chosen]
-    return Entries(
-        starts=np.concatenate([[0], np.cumsum(counts)]),
-        counts=counts,
-        ids=entries.ids[inside],
-        logits=entries.logits[inside],
-    )

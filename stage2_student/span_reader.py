@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.errors import DamagedError
+from stage2_student.group_arrays import GroupArrays
 from stage2_student.row_index import RowIndex
-from stage2_student.shard_reader import GroupArrays, ShardReader
+from stage2_student.shard_reader import ShardReader
 
 Ints = npt.NDArray[np.int64]
 PlacedRow = tuple[GroupArrays, int]

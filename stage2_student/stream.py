@@ -15,15 +15,20 @@ from stage2_student.curriculum import Phase
 from stage2_student.dump_agreement import check_agreement, common_temperatures
 from stage2_student.epoch_plan import EpochPlan, EpochPlans, OrderSettings
 from stage2_student.mixture import Mixture, check_mixture
+from stage2_student.order import SPAN_TOKENS
 from stage2_student.read_ahead import read_ahead
 from stage2_student.row_filter import RowFilter, check_filter
-from stage2_student.row_index import RowIndex, read_index
+from stage2_student.row_index import RowChoice, RowIndex, read_index
 from stage2_student.shard_reader import Wanted
 from stage2_student.split import Part
+from stage2_student.tasks import Tasks
 from stage2_student.token_weights import TokenWeights
 
 AHEAD = 4
 """Batches made in advance."""
+
+_SMALL_STATES = 1024
+"""Bytes: up to so many of hidden states a token, the order is that of a training without them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +51,7 @@ class StreamSettings:
         train_on: kinds of segments whose tokens are trained on; none for every captured position.
         weights: what positions weigh in the loss.
         hidden: layers of the teacher whose states are read.
+        tasks: what rows are split into.
     """
 
     rows_per_step: int
@@ -63,6 +69,7 @@ class StreamSettings:
     train_on: tuple[str, ...] = ()
     weights: TokenWeights = field(default_factory=TokenWeights)
     hidden: tuple[str, ...] = ()
+    tasks: Tasks = field(default_factory=Tasks)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,14 +107,14 @@ def open_stream(
     check_filter(settings.only, dumps)
     for phase in settings.phases:
         check_mixture(settings.mixture.in_phase(phase), len(dumps))
-    index = read_index(
-        dumps,
-        settings.part,
-        settings.held_out,
-        report,
+    choice = RowChoice(
+        part=settings.part,
+        held_out=settings.held_out,
         only=settings.only,
         with_sources=settings.mixture.by_source,
+        tasks=settings.tasks,
     )
+    index = read_index(dumps, choice, report)
     return Stream(dumps, index, settings, place or Place())
 
 
@@ -222,7 +229,14 @@ class Stream:
             seed=settings.seed,
             mixture=settings.mixture,
             phases=settings.phases,
+            span_tokens=self._span_tokens(),
         )
+
+    def _span_tokens(self) -> int:
+        """Fewer where the states of a token are large, so that the memory stays the same."""
+        capture = self._dumps[0].manifest.capture
+        each = capture.stored_width * (2 if capture.hidden_codec == "bf16" else 1)
+        return SPAN_TOKENS * _SMALL_STATES // max(_SMALL_STATES, each * len(self.settings.hidden))
 
     def _reading(self) -> Reading:
         settings, place = self.settings, self.place
@@ -237,6 +251,7 @@ class Stream:
                 train_on=settings.train_on,
                 weights=settings.weights,
                 hidden=settings.hidden,
+                tasks=settings.tasks,
             ),
         )
 
@@ -254,6 +269,7 @@ class Stream:
             "only": _jsonable(settings.only),
             "mixture": _jsonable(settings.mixture),
             "curriculum": [_jsonable(phase) for phase in settings.phases],
+            **({"tasks": settings.tasks.jsonable()} if settings.tasks else {}),
         }
 
 

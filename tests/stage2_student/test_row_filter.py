@@ -8,7 +8,7 @@ from schemas.columns import BY_NAME
 from schemas.dump_folder import open_dump
 from schemas.errors import ConfigError, InputError
 from stage2_student.row_filter import RowFilter, check_filter
-from stage2_student.row_index import read_index
+from stage2_student.row_index import RowChoice, read_index
 from tests.dumps import Dump, write_dump
 
 SEGMENTS = [
@@ -25,7 +25,7 @@ def dump(tmp_path_factory: pytest.TempPathFactory) -> Dump:
 
 
 def index_of(dump: Dump, **given):
-    return read_index([open_dump(dump.path)], "all", 0.0, only=RowFilter(**given))
+    return read_index([open_dump(dump.path)], RowChoice(only=RowFilter(**given)))
 
 
 def table() -> pa.Table:
@@ -77,7 +77,7 @@ def test_the_index_holds_what_is_left_and_counts_what_is_not(dump: Dump) -> None
 
 
 def test_the_index_says_of_which_source_each_row_is(dump: Dump) -> None:
-    index = read_index([open_dump(dump.path)], "all", 0.0, with_sources=True)
+    index = read_index([open_dump(dump.path)], RowChoice(with_sources=True))
     found = [index.sources[code] for code in index.source_R]
     assert found == [sample.source for sample in dump.samples.values()]
 
@@ -104,7 +104,9 @@ def test_verdicts_need_a_dump_that_has_them(dump: Dump) -> None:
 
 
 def test_the_split_is_counted_too(dump: Dump) -> None:
-    index = read_index([open_dump(dump.path)], "train", 0.3, only=RowFilter(min_tokens=10))
+    index = read_index(
+        [open_dump(dump.path)], RowChoice(part="train", held_out=0.3, only=RowFilter(min_tokens=10))
+    )
     [name] = [name for name in index.left_out if "--holdout 0.3" in name]
     assert sum(index.left_out.values()) + len(index) == 40
     assert index.left_out[name] > 0

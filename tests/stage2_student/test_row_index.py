@@ -8,7 +8,7 @@ import pytest
 from schemas.columns import BY_NAME, arrow_schema
 from schemas.dump_folder import open_dump
 from schemas.errors import DamagedError
-from stage2_student.row_index import read_index, row_lengths
+from stage2_student.row_index import RowChoice, read_index, row_lengths
 from stage2_student.stream import StreamSettings, open_stream
 from tests.dumps import make_samples, write_dump
 
@@ -35,7 +35,7 @@ def test_segments_that_do_not_cover_are_damage(row: list[tuple[int, int]]) -> No
 
 def test_the_index_is_the_dump(tmp_path) -> None:
     dump = write_dump(tmp_path / "dump", count=21, unit_size=8, rows_per_group=3)
-    index = read_index([open_dump(dump.path)], "all", 0.0)
+    index = read_index([open_dump(dump.path)], RowChoice())
     assert len(index.groups) == 3 + 3 + 2
     lengths = [len(sample.input_ids) for sample in dump.samples.values()]
     assert index.length_R.tolist() == lengths
@@ -45,7 +45,10 @@ def test_the_index_is_the_dump(tmp_path) -> None:
 
 def test_the_longest_row_is_the_same_on_both_sides(tmp_path) -> None:
     dump = write_dump(tmp_path / "dump", count=40)
-    sides = [read_index([open_dump(dump.path)], part, 0.5) for part in ("train", "held_out")]
+    sides = [
+        read_index([open_dump(dump.path)], RowChoice(part=part, held_out=0.5))
+        for part in ("train", "held_out")
+    ]
     assert len(sides[0]) + len(sides[1]) == 40
     assert sides[0].longest == sides[1].longest
 
@@ -64,4 +67,4 @@ def test_a_shard_whose_segments_do_not_cover_is_named(tmp_path, monkeypatch) -> 
     samples[5] = dataclasses.replace(samples[5], segments=(gap,))
     dump = write_dump(tmp_path / "gap", count=8)
     with pytest.raises(DamagedError, match=rf"{name}.*segments"):
-        read_index([open_dump(dump.path)], "all", 0.0)
+        read_index([open_dump(dump.path)], RowChoice())

@@ -8,7 +8,7 @@ import pytest
 from schemas import layout
 from schemas.dump_folder import open_dump
 from schemas.errors import DamagedError
-from stage2_student.row_index import read_index
+from stage2_student.row_index import RowChoice, read_index
 from stage2_student.shard_reader import ShardReader, Wanted, group_arrays
 from tests.dumps import write_dump
 
@@ -71,7 +71,7 @@ def test_poisoned_numbers_do_not_pass(tmp_path, monkeypatch, name: str, value: f
     """A shard whose checksums are right and whose numbers are not."""
     dump = write_dump(tmp_path / "dump", count=8)
     opened = open_dump(dump.path)
-    place = read_index([opened], "all", 0.0).groups[0]
+    place = read_index([opened], RowChoice()).groups[0]
     reader = ShardReader([opened], Wanted())
     table = reader._table(place, "data", Wanted().columns)
     monkeypatch.setattr(reader, "_table", lambda *_: _poisoned(table, name, value))
@@ -84,6 +84,6 @@ def test_few_shards_stay_open(tmp_path, monkeypatch) -> None:
     dump = write_dump(tmp_path / "dump", count=24, unit_size=4)
     opened = open_dump(dump.path)
     reader = ShardReader([opened], Wanted())
-    for place in read_index([opened], "all", 0.0).groups:
+    for place in read_index([opened], RowChoice()).groups:
         assert len(reader.read(place).ids) == 4
         assert len(reader._shards) <= 2
