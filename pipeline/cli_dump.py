@@ -38,6 +38,10 @@ PANELS = {
     "Units and chance": ("unit_size", "seed"),
     "How it runs": ("max_failed", "grace", "worker"),
     "Audit": ("gold",),
+    "Private data": (
+        *("drop_fields", "hash_fields", "text", "scrub", "scrub_model", "scrub_language"),
+        "probability_floor",
+    ),
     "Licences": ("teacher_license", "output_terms", "corpus_license", "license"),
 }
 

@@ -19,7 +19,7 @@ from schemas.storage_posix import PosixStore
 from schemas.strict_json import json_bytes
 from stage1_teacher.card import dataset_card
 from stage1_teacher.preview_shard import NAME as PREVIEW
-from stage1_teacher.preview_shard import preview_parquet
+from stage1_teacher.preview_shard import has_preview, preview_parquet
 from stage2_student.read_ahead import read_ahead
 
 _CREATED_BY = f"potstill {program_version()}"
@@ -123,7 +123,7 @@ def _write_companions(
     if settings.capture.hidden_projection is not None:
         store.create(layout.PROJECTION, model.read_bytes(layout.PROJECTION))
     decoder = dump_tokenizer(model)
-    if decoder is not None:
+    if decoder is not None and has_preview(settings):
         store.create(PREVIEW, preview_parquet(folder, shards, settings.capture, decoder))
     store.create(layout.CARD, dataset_card(settings, shards, _CREATED_BY).encode())
 

@@ -223,11 +223,27 @@ class Derived(Strict):
     sources: Annotated[list[Source], Field(min_length=1)]
 
 
+class Privacy(Strict):
+    """What of the corpus did not go into a dump, or only changed.
+
+    Of `hashed` fields a hash is stored. Without `text` there are no columns of text and no preview.
+    `scrubbed` are kinds of personal data, in presidio's words, that `scrubber` replaced before the
+    teacher read the corpus.
+    """
+
+    dropped: list[str] = Field(default_factory=list)
+    hashed: list[str] = Field(default_factory=list)
+    text: bool = True
+    scrubbed: list[str] = Field(default_factory=list)
+    scrubber: str | None = None
+
+
 class Settings(Strict):
     """Everything that decides the numbers of a dump; its hash is the plan's identity.
 
-    `derived` is written only where a dump was made out of others, so that manifests from before
-    there was such a thing keep their hash.
+    `derived` is written only where a dump was made out of others, and `privacy` only where
+    something was left out or changed, so that manifests from before there were such things keep
+    their hash.
     """
 
     format_version: Literal[1] = 1
@@ -240,6 +256,7 @@ class Settings(Strict):
     generation: Generation | None = None
     codec: str = "gap5"
     derived: Annotated[Derived | None, Field(exclude_if=is_none)] = None
+    privacy: Annotated[Privacy | None, Field(exclude_if=is_none)] = None
 
 
 class Manifest(Settings):

@@ -10,6 +10,7 @@ import numpy as np
 from schemas.errors import FormatError
 from schemas.licences import is_unknown, joint_conditions, stated_in
 from schemas.manifest import Capture, GenerationCounts, Settings, Shard
+from stage1_teacher.preview_shard import has_preview
 
 TAGS = ["knowledge-distillation", "logits", "potstill"]
 _SIZES = (
@@ -100,6 +101,8 @@ def dataset_card(settings: Settings, shards: list[Shard], created_by: str) -> st
         snippet=decode_snippet(),
         hidden=hidden_sentence(settings.capture),
         hidden_snippet=hidden_snippet(),
+        privacy=privacy_lines(settings),
+        has_preview=has_preview(settings),
         conditions=joint_conditions(stated_in(settings)),
         is_unknown=is_unknown,
     )
@@ -118,16 +121,17 @@ def _front_matter(settings: Settings, found: Figures) -> dict[str, Any]:
         "tags": [*TAGS, f"teacher:{settings.teacher.name}"],
         "task_categories": ["text-generation"],
         "size_categories": [next((s for n, s in _SIZES if found.rows < n), "n>100M")],
-        "configs": _configs(settings.capture),
+        "configs": _configs(settings),
     }
 
 
-def _configs(capture: Capture) -> list[dict[str, Any]]:
+def _configs(settings: Settings) -> list[dict[str, Any]]:
     configs: list[dict[str, Any]] = [
         {"config_name": "default", "data_files": "data/*.parquet", "default": True},
-        {"config_name": "preview", "data_files": "preview/*.parquet"},
     ]
-    if capture.hidden_layers:
+    if has_preview(settings):
+        configs.append({"config_name": "preview", "data_files": "preview/*.parquet"})
+    if settings.capture.hidden_layers:
         configs.append({"config_name": "hidden", "data_files": "hidden/*.parquet"})
     return configs
 
@@ -150,6 +154,25 @@ def hidden_sentence(capture: Capture) -> str:
     if narrow:
         width = f"projected from width {capture.hidden_width} to {narrow.width}"
     return f"layers {', '.join(capture.hidden_layers)}; {width}, {capture.hidden_codec}"
+
+
+def privacy_lines(settings: Settings) -> list[str]:
+    """What was done about private data, a sentence each."""
+    privacy, floor, lines = settings.privacy, settings.capture.probability_floor, []
+    if privacy is not None and privacy.scrubbed:
+        lines.append(
+            f"replaced in the corpus before the teacher read it, as far as {privacy.scrubber} "
+            f"finds them: {', '.join(privacy.scrubbed)}"
+        )
+    if privacy is not None and privacy.dropped:
+        lines.append(f"not stored: {', '.join(privacy.dropped)}")
+    if privacy is not None and privacy.hashed:
+        lines.append(f"stored as hashes: {', '.join(privacy.hashed)}")
+    if privacy is not None and not privacy.text:
+        lines.append("no columns of text and no preview; token ids are text to who decodes them")
+    if floor is not None:
+        lines.append(f"entries less probable than {floor:g} are not stored")
+    return lines
 
 
 def decode_snippet() -> str:

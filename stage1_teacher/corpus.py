@@ -3,7 +3,7 @@
 import hashlib
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path, PurePosixPath
@@ -29,6 +29,7 @@ class Corpus:
         subset: configuration of a hub dataset.
         split: split of a hub dataset.
         limit: read only so many rows.
+        change: what is done to every row as soon as it is read, such as hashing its id.
         tolerant: a row that cannot be used is given with its problem, instead of ending all.
     """
 
@@ -39,6 +40,7 @@ class Corpus:
     split: str = "train"
     limit: int | None = None
     tolerant: bool = False
+    change: Callable[[CorpusRow], CorpusRow] | None = None
 
     def rows(self) -> Iterator[CorpusRow]:
         """Reads from the first row on, one row in memory at a time.
@@ -56,7 +58,8 @@ class Corpus:
 
     def _row(self, raw: RawRow, index: int) -> CorpusRow:
         try:
-            return corpus_row(raw, index, self.columns, self.name)
+            row = corpus_row(raw, index, self.columns, self.name)
+            return row if self.change is None else self.change(row)
         except CorpusError as error:
             if not self.tolerant:
                 raise

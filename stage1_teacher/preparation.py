@@ -5,7 +5,7 @@ tokenizer, one pass over the corpus, and last the hash of the teacher's weights.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from schemas.errors import CorpusError
@@ -23,6 +23,7 @@ from stage1_teacher.gold import GoldRecipe, announced_layers, gold_recipe
 from stage1_teacher.hidden_policy import check_layers, check_projection, with_widths
 from stage1_teacher.licence_settings import Licenses
 from stage1_teacher.preview_shard import Decoder
+from stage1_teacher.privacy import private_rows
 from stage1_teacher.rendering import TRIED_ROWS, Rendered, Source, row_renderer, try_rendering
 from stage1_teacher.settings import DumpSettings
 from stage1_teacher.teacher import teacher_facts
@@ -72,6 +73,7 @@ def open_source(settings: DumpSettings) -> Source:
         InputError: one of them is missing or wrong, or an option does not fit the teacher.
     """
     corpus = _corpus(settings)
+    corpus = replace(corpus, change=private_rows(settings, corpus.name))
     facts = teacher_facts(settings.teacher, settings.revision, settings.trust_remote_code)
     check_layers(settings.hidden_layers, facts.layers)
     check_projection(settings.hidden_projection, facts.hidden_size)
@@ -152,6 +154,7 @@ def _plan_settings(
         ),
         limits=source.limits,
         generation=source.writing.plan if source.writing else None,
+        privacy=settings.privacy(),
     )
 
 

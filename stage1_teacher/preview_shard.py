@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from schemas import layout
 from schemas.dump_search import locate
-from schemas.manifest import Capture, Shard
+from schemas.manifest import Capture, Settings, Shard
 
 NAME = f"{layout.PREVIEW}/preview.parquet"
 MOST_ROWS = 1000
@@ -57,6 +57,11 @@ class Decoder(Protocol):
     def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
         """The text of some token ids."""
         ...
+
+
+def has_preview(settings: Settings) -> bool:
+    """Whether a dump may hold readable text."""
+    return settings.privacy is None or settings.privacy.text
 
 
 def preview_parquet(

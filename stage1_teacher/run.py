@@ -24,7 +24,7 @@ from stage1_teacher.hidden_tables import hidden_recipe
 from stage1_teacher.interruption import Interruption, interruption
 from stage1_teacher.preparation import Prepared, prepare
 from stage1_teacher.preview_shard import NAME as PREVIEW_NAME
-from stage1_teacher.preview_shard import preview_parquet
+from stage1_teacher.preview_shard import has_preview, preview_parquet
 from stage1_teacher.projection import projection_file
 from stage1_teacher.set_aside import check_budget, shard_file
 from stage1_teacher.settings import DumpSettings
@@ -157,8 +157,8 @@ def _publish(work: Work, prepared: Prepared, store: Store, folder: str) -> None:
     hidden = hidden_recipe(capture)
     if hidden is not None and hidden.projection is not None:
         work.publish(layout.PROJECTION, projection_file(hidden.projection))
-    preview = preview_parquet(folder, shards, capture, prepared.decoder)
-    work.publish(PREVIEW_NAME, preview)
+    if has_preview(settings_of(manifest)):
+        work.publish(PREVIEW_NAME, preview_parquet(folder, shards, capture, prepared.decoder))
     if prepared.gold is not None:
         for name, data in gold_files(str(folder), manifest, prepared.engine, prepared.gold):
             work.publish(name, data)

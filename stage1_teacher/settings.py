@@ -15,6 +15,7 @@ from stage1_teacher.generation_settings import GenerationSettings
 from stage1_teacher.hidden_settings import HiddenSettings
 from stage1_teacher.licence_settings import LicenceSettings
 from stage1_teacher.operating_settings import OperatingSettings
+from stage1_teacher.privacy_settings import PrivacySettings
 from stage1_teacher.vllm_settings import VllmSettings
 
 MIN_PROB = 1 / 512
@@ -24,7 +25,12 @@ _ROW_KINDS = ("text_column", "prompt_column", "messages_column")
 
 
 class DumpSettings(
-    GenerationSettings, HiddenSettings, VllmSettings, LicenceSettings, OperatingSettings
+    GenerationSettings,
+    HiddenSettings,
+    VllmSettings,
+    LicenceSettings,
+    PrivacySettings,
+    OperatingSettings,
 ):
     """What to dump, of which teacher, where to, and what to keep."""
 
@@ -189,14 +195,17 @@ class DumpSettings(
         """The capture policy that `min_prob`, `top_k` and the rest of the settings mean."""
         optional = [*(["max_logit"] if self.max_logit else []), *self.generation_columns()]
         only_top_k = self.top_k is not None and self.min_prob is None
+        least = None if only_top_k else self.min_prob or MIN_PROB
+        floor = self.probability_floor
         return Capture(
-            min_prob=None if only_top_k else self.min_prob or MIN_PROB,
+            min_prob=least if floor is None else max(least or 0.0, floor),
             top_k=self.top_k or CAP,
             tail_samples=self.tail_samples,
             temperatures=self.temperatures,
-            optional_columns=optional,
+            optional_columns=[n for n in optional if n not in self.dropped_fields()],
             hidden_layers=self.hidden_layers,
             hidden_codec=self.hidden_codec if self.hidden_layers else None,
+            probability_floor=floor,
         )
 
     def system_message(self) -> str | None:

@@ -35,6 +35,10 @@ Tick = Callable[[int], None]
 """Told the tokens of every sample as soon as the teacher has seen it."""
 
 
+def _as_it_is(row: Row) -> Row:
+    return row
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
     """How signals become a shard.
@@ -46,6 +50,7 @@ class Recipe:
         seed: of the tail sample.
         hidden: how hidden states are stored; None when none are.
         batch_tokens: token budget of one forward pass.
+        finish: what is done to every row before it is written.
     """
 
     capture: Capture
@@ -54,6 +59,7 @@ class Recipe:
     seed: int
     hidden: HiddenRecipe | None
     batch_tokens: int
+    finish: Callable[[Row], Row] = _as_it_is
 
     @property
     def chunk_tokens(self) -> int:
@@ -105,7 +111,7 @@ def write_unit(
     with ExitStack() as files:
         write = files.enter_context(open_shard(attempt.sink, recipe.columns, footer))
         write_hidden = _open_hidden(attempt, recipe, footer, files)
-        for group, table in _tables(attempt, rows, recipe, aside or Aside(0)):
+        for group, table in _tables(attempt, map(recipe.finish, rows), recipe, aside or Aside(0)):
             sums.add(table)
             write(table)
             write_hidden(group)

@@ -13,6 +13,7 @@ from stage1_teacher.control import Control
 from stage1_teacher.dump_progress import Meter
 from stage1_teacher.hidden_tables import hidden_recipe
 from stage1_teacher.preparation import Prepared
+from stage1_teacher.privacy import finisher
 from stage1_teacher.set_aside import Aside, failed, shard_file
 from stage1_teacher.shard_writer import CapturedRows, Notes, Recipe, RowSource, write_unit
 from stage1_teacher.units import RowCursor
@@ -124,4 +125,5 @@ def _recipe(prepared: Prepared) -> Recipe:
         seed=settings.limits.seed,
         hidden=hidden_recipe(capture),
         batch_tokens=prepared.batch_tokens,
+        finish=finisher(settings),
     )
