@@ -13,6 +13,7 @@ from pydantic import Field
 
 from schemas.generation import Generation, GenerationCounts
 from schemas.hidden_layers import LAYER
+from schemas.privacy import Privacy
 from schemas.strict_model import Count, Setting, Sha256, Strict, is_none
 
 __all__ = [
@@ -221,21 +222,6 @@ class Derived(Strict):
 
     steps: Annotated[list[Step], Field(min_length=1)]
     sources: Annotated[list[Source], Field(min_length=1)]
-
-
-class Privacy(Strict):
-    """What of the corpus did not go into a dump, or only changed.
-
-    Of `hashed` fields a hash is stored. Without `text` there are no columns of text and no preview.
-    `scrubbed` are kinds of personal data, in presidio's words, that `scrubber` replaced before the
-    teacher read the corpus.
-    """
-
-    dropped: list[str] = Field(default_factory=list)
-    hashed: list[str] = Field(default_factory=list)
-    text: bool = True
-    scrubbed: list[str] = Field(default_factory=list)
-    scrubber: str | None = None
 
 
 class Settings(Strict):

@@ -5,7 +5,7 @@ from typing import Self
 from pydantic import BaseModel, Field, model_validator
 
 from schemas.errors import ConfigError
-from schemas.manifest import Privacy
+from schemas.privacy import Privacy
 
 TEXT_FIELDS = ("prompt", "response", "rationale", "answer", "gold", "provenance")
 """Columns that hold running text; `--no-text` leaves all of them out."""

@@ -96,9 +96,7 @@ def _analyzer(model: str | None, language: str) -> Any:
 
 
 def _stay_offline() -> None:
-    """Presidio looks at the endings of mail addresses by a library that fetches their list: not so
-    here, where it takes the list that it came with.
-    """
+    """Keeps a library of presidio's from fetching the list of endings of mail addresses."""
     found: Any = import_module("tldextract.tldextract")
     found.TLD_EXTRACTOR = found.TLDExtract(suffix_list_urls=(), cache_dir=None)
 
