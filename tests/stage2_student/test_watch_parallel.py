@@ -4,6 +4,7 @@ import pytest
 
 from stage2_student.held_out import HeldOut, Measured
 from stage2_student.run import train
+from stage2_student.watch import Lowest
 from tests.stage2_student.processes import in_processes
 from tests.stage2_student.test_parallelism import ALONE, TOGETHER, shim, weights
 from tests.stage2_student.test_watch import measured
@@ -14,9 +15,11 @@ WATCHED = {"steps": 4, "holdout": 0.4, "eval_steps": 2, "eval_rows": 6, "ema_dec
 
 
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
-def test_two_processes_measure_and_average_as_one(tmp_path, shim, parallel):
-    path = write_config(tmp_path, CONFIG + "tie_word_embeddings: true\n")
-    words = {**WATCHED, "student_config": str(path)}
+def test_two_processes_measure_and_average_as_one(tmp_path, shim, monkeypatch, parallel):
+    """No measurement is followed by a checkpoint, which would gather the shards anew."""
+    monkeypatch.setattr(Lowest, "tell", lambda self, _, kl: bool(setattr(self, "kl", kl)))
+    path = write_config(tmp_path, CONFIG)
+    words = {**WATCHED, "student_config": str(path), "eval_steps": 1}
     alone = make_training(tmp_path, out=str(tmp_path / "alone"), **{**ALONE, **words})
     both = make_training(
         tmp_path, out=str(tmp_path / "both"), parallel=parallel, **{**TOGETHER, **words}
@@ -24,7 +27,7 @@ def test_two_processes_measure_and_average_as_one(tmp_path, shim, parallel):
     train(alone)
     in_processes(2, lambda: train(both))
     assert measured(both.out) == pytest.approx(measured(alone.out), rel=1e-5)
-    assert len(set(measured(alone.out).values())) == 2
+    assert len(set(measured(alone.out).values())) == 4
     expected, found = weights(alone.out), weights(both.out)
     for name in expected:
         assert (found[name] - expected[name]).norm() < 1e-3 * expected[name].norm(), name
