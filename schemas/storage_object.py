@@ -90,7 +90,10 @@ class ObjectStore:
                 paths, [0] * len(paths), [None] * len(paths), on_error="return"
             )
             for name, content in zip(some, found, strict=True):
-                yield content if isinstance(content, bytes) else self.read(name)
+                if isinstance(content, FileNotFoundError):
+                    yield None
+                else:
+                    yield content if isinstance(content, bytes) else self.read(name)
 
     def size(self, name: str) -> int | None:
         """See Store."""

@@ -23,15 +23,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from schemas import layout
-from schemas.errors import ConflictError
-from schemas.manifest import Manifest, Setting, Settings
+from schemas.errors import ConflictError, InputError
+from schemas.manifest import Manifest, Setting, Settings, Shard
 from schemas.plan import CommitRecord, Plan, RowRange
 from schemas.progress import Progress, Report, ignore
 from schemas.storage import Store, explained
 from schemas.storages import open_store
 from schemas.strict_json import parse_model
 from stage1_teacher.commit_attempt import Attempt
-from stage1_teacher.commit_final import Finaliser
+from stage1_teacher.commit_final import Finaliser, build_manifest
 from stage1_teacher.commit_leases import Leases
 from stage1_teacher.commit_plan import Origin, agree_on_plan
 from stage1_teacher.commit_records import RECORDS
@@ -104,6 +104,7 @@ class Work:
         self._store = store
         self._records = RECORDS[plan.store_class](store)
         self._done: set[int] = set()
+        self._read: dict[int, CommitRecord] = {}
         self._won: dict[int, str] = {}
         self._leases = Leases(store, secrets.token_hex(8), clock)
         self._sleep = sleep
@@ -122,8 +123,17 @@ class Work:
 
     @_told
     def committed(self) -> dict[int, CommitRecord]:
-        """The records so far, by unit, ascending. Reads every one: not for each unit again."""
-        return {r.unit: r for r in self._records.read(sorted(self._records.done()))}
+        """The records so far, by unit, ascending. Each is read once: they never change.
+
+        Raises:
+            InputError: the store replaced a record that it had created for this worker.
+        """
+        self._done = self._records.done()
+        for record in self._records.read(sorted(self._done - self._read.keys())):
+            if self._records.decisive:
+                self._check_mine(record)
+            self._read[record.unit] = record
+        return dict(sorted(self._read.items()))
 
     @_told
     def missing(self) -> list[int]:
@@ -171,7 +181,7 @@ class Work:
                             break  # others are at work: look again at what is missing
                         continue
                     taken += 1
-                    yield from (unit for unit in units if not self._is_done(unit))
+                    yield from (unit for unit in units if not self.is_done(unit))
                     self._leases.finished(block)
                 if not taken and not told:
                     report(_waiting(len(missing)))
@@ -210,13 +220,12 @@ class Work:
         existing = self._store.read(layout.MANIFEST)
         if existing is not None:
             return parse_model(Manifest, existing, layout.MANIFEST)
-        return self._finaliser().manifest()
+        return build_manifest(self.plan, self._shards())
 
     @_told
     def snapshot(self) -> Manifest:
         """Adds a ledger version of the units so far: what a reader of a growing dump sees."""
-        self._done = self._records.done()
-        return self._finaliser().snapshot()
+        return self._finaliser().snapshot(build_manifest(self.plan, self._shards()))
 
     @_told
     def finalise(self) -> Manifest:
@@ -229,15 +238,25 @@ class Work:
             TemporaryError: the file system failed.
         """
         manifest = self.manifest()
-        if not self.complete:
+        if self._store.size(layout.MANIFEST) is None:
             self._finaliser().finish(manifest)
         self._finaliser().clean_work()
         return manifest
 
     def _finaliser(self) -> Finaliser:
-        return Finaliser(
-            store=self._store, plan=self.plan, records=self._records, done=self._done, won=self._won
-        )
+        return Finaliser(store=self._store, plan=self.plan, records=self._records, done=self._done)
+
+    def _shards(self) -> list[Shard]:
+        return [record.shard for record in self.committed().values()]
+
+    def _check_mine(self, record: CommitRecord) -> None:
+        if self._won.get(record.unit, record.write_id) != record.write_id:
+            raise InputError(
+                f"the store replaced the record of unit {record.unit}, which it had created for "
+                "this worker: it no longer creates a file only if it is absent, as it did when the "
+                "dump was begun. Stop the other workers, have that mended, and run the same "
+                "command again: it continues."
+            )
 
     def _blocks(self, missing: Sequence[int]) -> dict[int, list[int]]:
         """Units by lease, those of this worker's own share first."""
@@ -247,7 +266,8 @@ class Work:
         return {block: blocks[block] for block in self.share.first(list(blocks))}
 
     @_told
-    def _is_done(self, unit: int) -> bool:
+    def is_done(self, unit: int) -> bool:
+        """Whether a unit has a record; asks the store only while it is not known."""
         if unit not in self._done and self._records.find(unit) is not None:
             self._done.add(unit)
         return unit in self._done

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from schemas import layout
 from schemas.alignment import merged_alignment
-from schemas.errors import ConflictError, DamagedError, InputError
+from schemas.errors import ConflictError, DamagedError
 from schemas.manifest import Manifest, Settings, Shard, manifest_identity
-from schemas.plan import CommitRecord, Plan
+from schemas.plan import Plan
 from schemas.storage import Store, create_settled, replace_settled
 from schemas.storage_posix import intended_name
 from schemas.strict_json import json_bytes, parse_model
@@ -41,28 +41,17 @@ class Finaliser:
         plan: its plan.
         records: its commit records.
         done: the units that have one.
-        won: the `write_id` of every unit that this worker committed.
     """
 
     store: Store
     plan: Plan
     records: Records
     done: AbstractSet[int]
-    won: Mapping[int, str]
 
-    def manifest(self) -> Manifest:
-        """The manifest of the units that are done.
-
-        Raises:
-            InputError: the store replaced a record that it had created for this worker.
-        """
-        return build_manifest(self.plan, self._shards())
-
-    def snapshot(self) -> Manifest:
-        """Adds a ledger version of the units that are done, unless it is there."""
-        path = layout.ledger_path(len(self.done))
-        settle = create_settled if self.records.decisive else replace_settled
-        return parse_model(Manifest, settle(self.store, path, json_bytes(self.manifest())), path)
+    def snapshot(self, manifest: Manifest) -> Manifest:
+        """Adds a ledger version: the manifest of the units so far, unless it is there."""
+        path = layout.ledger_path(len(manifest.shards))
+        return parse_model(Manifest, self._settle(path, json_bytes(manifest)), path)
 
     def finish(self, manifest: Manifest) -> None:
         """Checks that every shard is there, removes what lost, and creates manifest.json.
@@ -74,8 +63,7 @@ class Finaliser:
         """
         self._check_shards(manifest)
         self.clean()
-        settle = create_settled if self.records.decisive else replace_settled
-        found = settle(self.store, layout.MANIFEST, json_bytes(manifest))
+        found = self._settle(layout.MANIFEST, json_bytes(manifest))
         if parse_model(Manifest, found, layout.MANIFEST) != manifest:
             raise ConflictError(
                 "another manifest.json appeared while this dump was being finished, and it "
@@ -112,20 +100,9 @@ class Finaliser:
                 if intended_name(name):
                     self.store.remove(f"{folder}/{name}".lstrip("/"))
 
-    def _shards(self) -> Iterator[Shard]:
-        for record in self.records.read(sorted(self.done)):
-            if self.records.decisive:
-                self._check_mine(record)
-            yield record.shard
-
-    def _check_mine(self, record: CommitRecord) -> None:
-        if self.won.get(record.unit, record.write_id) != record.write_id:
-            raise InputError(
-                f"the store replaced the record of unit {record.unit}, which it had created for "
-                "this worker: it no longer creates a file only if it is absent, as it did when the "
-                "dump was begun. Stop the other workers, have that mended, and run the same "
-                "command again: it continues."
-            )
+    def _settle(self, name: str, data: bytes) -> bytes:
+        settle = create_settled if self.records.decisive else replace_settled
+        return settle(self.store, name, data)
 
     def _check_shards(self, manifest: Manifest) -> None:
         for folder, sizes in _expected(manifest).items():

@@ -37,7 +37,6 @@ class Leases:
         self._content = json.dumps({"worker": worker, "host": _host(), "pid": os.getpid()}).encode()
         self._seen: dict[str, float] = {}
         self._held: dict[int, tuple[float, int]] = {}
-        self._finished: list[str] = []
 
     def take(self, block: int) -> bool:
         """Tries to become the holder of a block of units: one request, where nobody was before.
@@ -66,20 +65,24 @@ class Leases:
 
     def finished(self, block: int) -> None:
         """Holds a block no longer, since its units are done: nobody asks for it again."""
-        held = self._held.pop(block, None)
-        if held:
-            self._finished += _paths(block, held[1])
+        self._held.pop(block, None)
+
+    def first(self, block: int) -> bool:
+        """Whether this worker holds a block that nobody held before, whose units are untouched.
+
+        For what was finished keeps its files until the dump is complete.
+        """
+        return self._held.get(block, (0.0, 0))[1] == 1
 
     def release(self) -> None:
-        """Gives back what this worker holds, and removes the files of what it finished."""
-        mine = self._finished
+        """Gives back what this worker holds."""
+        mine: list[str] = []
         for block in list(self._held):
             with contextlib.suppress(OSError):
                 newest = self._newest(block)
                 if newest and self._store.read(_path(block, newest)) == self._content:
                     mine += _paths(block, newest)
             del self._held[block]
-        self._finished = []
         with contextlib.suppress(OSError):
             self._store.remove(*mine)
 

@@ -69,7 +69,9 @@ class UnitRecords:
 
     def find(self, unit: int) -> CommitRecord | None:
         """See Records."""
-        return next(self.read([unit]), None)
+        path = layout.record_path(unit)
+        data = self._store.read(path)
+        return None if data is None else _parse(data, path)
 
     def add(self, record: CommitRecord) -> CommitRecord:
         """See Records."""

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import fsspec
 import pytest
@@ -31,8 +31,8 @@ class Bucket(MemoryFileSystem):
 
     protocol = "bucket"
     cachable = False
-    store: dict[str, Any] = {}
-    pseudo_dirs: list[str] = [""]
+    store: ClassVar[dict[str, Any]] = {}
+    pseudo_dirs: ClassVar[list[str]] = [""]
     calls = 0
     before: Callable[[int], None] | None = None
     after: Callable[[int], None] | None = None
