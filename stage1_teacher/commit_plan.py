@@ -99,13 +99,20 @@ def _check_writable(path: Path) -> None:
 
 
 def _probed(store: Store, path: str | Path) -> StoreClass:
-    """The class; a probe is disturbed, and needless, when the dump is finished meanwhile."""
+    """The class of the store.
+
+    A dump that is finished meanwhile disturbs the probe, since whoever finishes it tidies up: the
+    probe is then needless, and what it found is not believed.
+    """
     try:
-        return probe_store(store, str(path))
+        found = probe_store(store, str(path))
     except PotstillError:
         if store.size(layout.MANIFEST) is None:
             raise
         return store.store_class
+    if found != store.store_class and store.size(layout.MANIFEST) is not None:
+        return store.store_class
+    return found
 
 
 def _check_class(here: StoreClass, there: str, path: str | Path) -> None:
