@@ -37,6 +37,10 @@ PANELS = {
     ),
     "Units and chance": ("unit_size", "seed"),
     "How it runs": ("max_failed", "grace", "worker"),
+    "A cluster (--cluster ray)": (
+        *("cluster", "cluster_workers", "cluster_most_workers", "gpus_per_worker"),
+        *("cpus_per_worker", "ray_address"),
+    ),
     "Audit": ("gold",),
     "Private data": (
         *("drop_fields", "hash_fields", "text", "scrub", "scrub_model", "scrub_language"),

@@ -3,6 +3,7 @@
 COMMANDS = {
     "quickstart": "The first ten minutes: a real teacher, dumped, distilled, reported on.",
     "dump": "Stage one: run the teacher once and write what it knows.",
+    "nightly": "Dump what is new in a corpus since the last time, unattended.",
     "pause": "Make a running dump's workers wait, wherever they run.",
     "resume": "Let a paused dump go on.",
     "stop": "End a running dump's workers; what is finished is kept.",
@@ -30,7 +31,7 @@ GROUPS = {
 
 PANELS = {
     "Two stages and what is between them": ("quickstart", "dump", "verify", "inspect", "train"),
-    "Unattended": ("pause", "resume", "stop"),
+    "Unattended": ("nightly", "pause", "resume", "stop"),
     "How good is the student?": ("evaluate", "report"),
     "Around it": ("augment", "dataset", "export-gguf", "examples", "schema", "doctor"),
 }

@@ -72,7 +72,7 @@ def open_source(settings: DumpSettings) -> Source:
     Raises:
         InputError: one of them is missing or wrong, or an option does not fit the teacher.
     """
-    corpus = _corpus(settings)
+    corpus = corpus_of(settings)
     corpus = replace(corpus, change=private_rows(settings, corpus.name))
     facts = teacher_facts(settings.teacher, settings.revision, settings.trust_remote_code)
     check_layers(settings.hidden_layers, facts.layers)
@@ -191,7 +191,12 @@ def _engine(settings: DumpSettings, limits: Limits) -> Engine:
     )
 
 
-def _corpus(settings: DumpSettings) -> Corpus:
+def corpus_of(settings: DumpSettings) -> Corpus:
+    """The corpus that the settings name, found and not yet read.
+
+    Raises:
+        CorpusError: there is none, or it is of no kind that can be read.
+    """
     columns = Columns(
         text=settings.text_column,
         prompt=settings.prompt_column,

@@ -13,7 +13,6 @@ from schemas import layout
 from schemas.errors import StoppedError
 from schemas.manifest import Alignment, GenerationCounts, Manifest, Settings, settings_of
 from schemas.progress import Report, ignore
-from schemas.storage import Store
 from schemas.storages import open_store
 from stage1_teacher.card import dataset_card, figures
 from stage1_teacher.commit import Work, open_work
@@ -130,25 +129,39 @@ def _dump(
     meter = Meter(report=report, total=prepared.settings.corpus.rows)
     if work.complete:
         return _summary(settings, work.manifest(), meter, None)
+    if settings.cluster == "ray":
+        from stage1_teacher.ray_dump import run_on_ray
+
+        won = run_on_ray(settings, work, meter, created_by())
+    else:
+        won = _compute(settings, prepared, work, (meter, asked))
+    return _summary(settings, _finished(work, prepared, settings.out), meter, won)
+
+
+def _compute(
+    settings: DumpSettings, prepared: Prepared, work: Work, with_: tuple[Meter, Interruption]
+) -> int:
+    """Computes units in this process until none is missing; gives how many it committed."""
+    meter, asked = with_
     store = open_store(settings.out)
-    control = Control(store, asked, report)
+    control = Control(store, asked, meter.report)
     worker = UnitWorker(work=work, prepared=prepared, meter=meter, control=control, store=store)
     with worker:
-        for unit in work.units(report):
+        for unit in work.units(meter.report):
             worker.compute(unit)
-    return _summary(settings, _finished(work, prepared, store, settings.out), meter, worker.won)
+    return worker.won
 
 
-def _finished(work: Work, prepared: Prepared, store: Store, folder: str) -> Manifest:
+def _finished(work: Work, prepared: Prepared, folder: str) -> Manifest:
     """The manifest of a dump without missing units, written by whoever is first."""
     if work.complete:
         return work.manifest()
     check_budget(work.committed(), prepared.allowed_failures)
-    _publish(work, prepared, store, folder)
+    _publish(work, prepared, folder)
     return work.finalise()
 
 
-def _publish(work: Work, prepared: Prepared, store: Store, folder: str) -> None:
+def _publish(work: Work, prepared: Prepared, folder: str) -> None:
     """Writes what stands beside the shards; manifest.json comes after it."""
     manifest = work.manifest()
     for name, data in prepared.tokenizer_files.items():
@@ -164,6 +177,7 @@ def _publish(work: Work, prepared: Prepared, store: Store, folder: str) -> None:
             work.publish(name, data)
     card = dataset_card(settings_of(manifest), shards, manifest.created_by)
     work.publish(layout.CARD, card.encode())
+    store = open_store(folder)
     failures = [store.read(shard_file(shard.name)) or b"" for shard in shards if shard.failed]
     if failures:
         work.publish(layout.SET_ASIDE_FILE, b"".join(failures))

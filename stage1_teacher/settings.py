@@ -11,10 +11,10 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from schemas.errors import ConfigError, InputError
 from schemas.manifest import Capture, Limits
+from stage1_teacher.cluster_settings import ClusterSettings
 from stage1_teacher.generation_settings import GenerationSettings
 from stage1_teacher.hidden_settings import HiddenSettings
 from stage1_teacher.licence_settings import LicenceSettings
-from stage1_teacher.operating_settings import OperatingSettings
 from stage1_teacher.privacy_settings import PrivacySettings
 from stage1_teacher.vllm_settings import VllmSettings
 
@@ -30,7 +30,7 @@ class DumpSettings(
     VllmSettings,
     LicenceSettings,
     PrivacySettings,
-    OperatingSettings,
+    ClusterSettings,
 ):
     """What to dump, of which teacher, where to, and what to keep."""
 

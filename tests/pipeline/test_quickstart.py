@@ -1,7 +1,6 @@
 """The quickstart's plumbing; its steps run for real in the end-to-end and real-model tests."""
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -100,9 +99,3 @@ def test_the_commands_at_the_end_name_the_student_and_the_task(tmp_path: Path) -
     rows = [json.loads(line) for line in (tasks / "problems.jsonl").read_text().splitlines()]
     assert len(rows) == 40
     assert all(row["gold"].lstrip("-").isdigit() for row in rows)
-
-
-def test_scripts_are_sound_bash() -> None:
-    root = Path(__file__).parents[2]
-    for name in ("environment", "quickstart", "test"):
-        subprocess.run(["bash", "-n", str(root / "scripts" / name)], check=True)
