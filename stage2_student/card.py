@@ -8,21 +8,27 @@ from typing import Any
 from schemas.licences import is_unknown, joint_conditions
 from schemas.manifest import Manifest
 from stage2_student.licences import stated_for
-from stage2_student.objective import objective_of
 from stage2_student.provenance import provenance
 from stage2_student.settings import TrainSettings
 from stage2_student.student import Student
+from stage2_student.task_settings import task_prefixes
 
 TAGS = ["knowledge-distillation", "potstill"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Made:
-    """What a training came to: its steps, the tokens that it saw, and which weights were taken.
+    """What a training came to.
 
-    `weights` is empty for those of the last step.
+    Attributes:
+        loss: what was minimised, layers and projectors as they were in the end.
+        steps: optimizer steps.
+        tokens: tokens seen.
+        weights: which ones were taken; empty for those of the last step.
+        created_by: program and version.
     """
 
+    loss: str
     steps: int
     tokens: int
     weights: str
@@ -52,7 +58,9 @@ def model_card(settings: TrainSettings, dumps: Sequence[Any], student: Student, 
         layers=settings.student_layers,
         parameters=student.model.num_parameters(),
         dumps=provenance(dumps),
-        loss=objective_of(settings).written,
+        loss=made.loss,
+        tasks=", ".join(settings.tasks),
+        prefixes=task_prefixes(settings.task_prefixes),
         steps=made.steps,
         tokens=made.tokens,
         weights=made.weights,

@@ -119,6 +119,7 @@ def _begin(prepared: Prepared, training: Training) -> None:
 def _publish(prepared: Prepared, trainer: DistillationTrainer, weights: Any, step: int) -> None:
     student, settings = prepared.student, prepared.settings
     made = Made(
+        loss=prepared.objective.written,
         steps=trainer.state.global_step,
         tokens=trainer.figures.tokens,
         weights=_chosen(trainer, step),

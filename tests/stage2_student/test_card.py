@@ -5,6 +5,7 @@ import yaml
 
 from schemas.dump_folder import open_dump
 from stage2_student.card import Made, model_card
+from stage2_student.objective import objective_of
 from stage2_student.provenance import provenance, write_provenance
 from stage2_student.student import Student
 from stage2_student.student_source import Source
@@ -22,7 +23,13 @@ def folder(tmp_path_factory):
 def card(folder, source, **given):
     settings = make_training(folder, **given)
     student = Student(model=build("llama"), tokenizer=None, source=source)
-    made = Made(steps=1200, tokens=34567, weights="of step 9", created_by="potstill 1")
+    made = Made(
+        loss=objective_of(settings).written,
+        steps=1200,
+        tokens=34567,
+        weights="of step 9",
+        created_by="potstill 1",
+    )
     text = model_card(settings, [open_dump(folder / "dump")], student, made)
     _, front, body = text.split("---\n", 2)
     return yaml.safe_load(front), body
@@ -46,6 +53,13 @@ def test_a_student_from_scratch_has_no_base_model(folder):
     assert "Its weights were random" in body
     assert "0.75*fkl(temperature=2, tail=sample) + 0.25*ce |" in body
     assert "\n\n\n" not in body
+    assert "| tasks |" not in body
+
+
+def test_how_to_ask_for_a_task_is_said(folder):
+    given = {"tasks": ["rationale=0.5", "answer=1"], "task_prefixes": ["answer=Answer: "]}
+    _, body = card(folder, None, **given)
+    assert "| tasks | rationale=0.5, answer=1; asked for its answer with `Answer: ` before" in body
 
 
 def test_a_base_without_licence_is_unknown(folder):
