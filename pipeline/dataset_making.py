@@ -24,6 +24,7 @@ from stage2_student.read_ahead import read_ahead
 
 _CREATED_BY = f"potstill {program_version()}"
 _MEGABYTE = 1_000_000
+_PREVIEW_ROWS = 200
 _AHEAD = 2
 """Row groups read while one is written."""
 
@@ -124,7 +125,8 @@ def _write_companions(
         store.create(layout.PROJECTION, model.read_bytes(layout.PROJECTION))
     decoder = dump_tokenizer(model)
     if decoder is not None and has_preview(settings):
-        store.create(PREVIEW, preview_parquet(folder, shards, settings.capture, decoder))
+        preview = preview_parquet(folder, shards, settings.capture, decoder, _PREVIEW_ROWS)
+        store.create(PREVIEW, preview)
     store.create(layout.CARD, dataset_card(settings, shards, _CREATED_BY).encode())
 
 

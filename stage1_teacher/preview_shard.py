@@ -22,6 +22,7 @@ from schemas.manifest import Capture, Settings, Shard
 
 NAME = f"{layout.PREVIEW}/preview.parquet"
 MOST_ROWS = 1000
+_ROWS_AT_ONCE = 8
 _MOST_TOKENS = 64
 _MOST_CHARACTERS = 4000
 _GUESSES = 5
@@ -65,42 +66,46 @@ def has_preview(settings: Settings) -> bool:
 
 
 def preview_parquet(
-    url: str | Path, shards: Sequence[Shard], capture: Capture, decoder: Decoder
+    url: str | Path,
+    shards: Sequence[Shard],
+    capture: Capture,
+    decoder: Decoder,
+    most: int = MOST_ROWS,
 ) -> bytes:
     """The file preview/preview.parquet of a dump at `url` whose units are all committed."""
-    rows = [_readable(row, capture, decoder) for row in _rows(url, shards)]
+    rows = [_readable(row, capture, decoder) for row in _rows(url, shards, most)]
     sink = io.BytesIO()
     table = pa.Table.from_pylist(rows, schema=SCHEMA)
     pq.write_table(table, sink, compression="zstd", store_schema=False, row_group_size=100)
     return sink.getvalue()
 
 
-def _rows(url: str | Path, shards: Sequence[Shard]) -> Iterator[dict[str, Any]]:
+def _rows(url: str | Path, shards: Sequence[Shard], most: int) -> Iterator[dict[str, Any]]:
     """The first rows of shards spread evenly over the dump."""
     filesystem, root = locate(str(url))
-    chosen = shards[:: max(1, len(shards) // MOST_ROWS)][:MOST_ROWS]
-    for shard, share in zip(chosen, _shares([shard.rows for shard in chosen]), strict=True):
+    chosen = shards[:: max(1, len(shards) // most)][:most]
+    for shard, share in zip(chosen, _shares([s.rows for s in chosen], most), strict=True):
         with filesystem.open(f"{root}/{layout.DATA}/{shard.name}", "rb") as file:
             yield from _first_rows(file, share)
 
 
-def _shares(rows: Sequence[int]) -> list[int]:
-    """How many rows to take of each: as even as their sizes allow, MOST_ROWS in all."""
-    shares, left = [0] * len(rows), MOST_ROWS
+def _shares(rows: Sequence[int], most: int) -> list[int]:
+    """How many rows to take of each: as even as their sizes allow, `most` in all."""
+    shares, left = [0] * len(rows), most
     for done, index in enumerate(sorted(range(len(rows)), key=rows.__getitem__)):
         shares[index] = min(rows[index], -(-left // (len(rows) - done)))
         left -= shares[index]
     return shares
 
 
-def _first_rows(opened: BinaryIO, count: int) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = []
+def _first_rows(opened: BinaryIO, count: int) -> Iterator[dict[str, Any]]:
+    """A few at a time: as Python objects, rows take twenty times the memory."""
     with pq.ParquetFile(opened, page_checksum_verification=True) as file:
-        for batch in file.iter_batches(batch_size=64):
-            rows += batch.slice(0, count - len(rows)).to_pylist()
-            if len(rows) >= count:
-                break
-    return rows
+        for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE):
+            if count <= 0:
+                return
+            yield from batch.slice(0, count).to_pylist()
+            count -= batch.num_rows
 
 
 def _readable(row: dict[str, Any], capture: Capture, decoder: Decoder) -> dict[str, Any]:

@@ -5,7 +5,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from schemas.manifest import Capture
-from stage1_teacher import preview_shard
 from stage1_teacher.preview_shard import SCHEMA, preview_parquet
 from tests.dumps import write_dump
 
@@ -18,10 +17,8 @@ class Letters:
         return "".join(chr(48 + i) for i in ids)
 
 
-def preview(dump, most=None, monkeypatch=None):
-    if most:
-        monkeypatch.setattr(preview_shard, "MOST_ROWS", most)
-    data = preview_parquet(dump.path, dump.manifest.shards, dump.manifest.capture, Letters())
+def preview(dump, most=1000):
+    data = preview_parquet(dump.path, dump.manifest.shards, dump.manifest.capture, Letters(), most)
     return pq.read_table(io.BytesIO(data))
 
 
@@ -71,14 +68,14 @@ def test_the_entropy_of_the_rest_is_estimated_by_its_sample(tmp_path):
     assert found(without) < exact - 0.5
 
 
-def test_rows_are_spread_over_the_shards_and_never_too_many(tmp_path, monkeypatch):
+def test_rows_are_spread_over_the_shards_and_never_too_many(tmp_path):
     dump = write_dump(tmp_path / "d", count=40, unit_size=8)
-    ids = preview(dump, 10, monkeypatch)["id"].to_pylist()
+    ids = preview(dump, 10)["id"].to_pylist()
     assert len(ids) == 10
     assert {int(i.split("-")[1]) // 8 for i in ids} == set(range(5))
-    assert len(preview(dump, 3, monkeypatch)) == 3
+    assert len(preview(dump, 3)) == 3
 
 
-def test_ragged_shards_still_fill_the_preview(tmp_path, monkeypatch):
+def test_ragged_shards_still_fill_the_preview(tmp_path):
     dump = write_dump(tmp_path / "d", count=17, unit_size=8)
-    assert len(preview(dump, 15, monkeypatch)) == 15
+    assert len(preview(dump, 15)) == 15

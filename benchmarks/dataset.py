@@ -1,0 +1,192 @@
+"""What it costs to make a dump out of dumps, beside copying the same Parquet files.
+
+    python -m benchmarks.dataset --dump DUMP [--tokens 2000000]
+
+The rows of a real dump are repeated under other ids until there are two dumps of so many tokens in
+all. A plain copy reads every row group with pyarrow (page checksums verified) and writes it with
+the same Parquet settings; merge and subset also check every number, find repeated ids, compute the
+statistics and the alignment self-test of the new shards, and hash them. CPU seconds of the whole
+process, in turns; the figure is the median of the ratios. A merge and a subset also run in a child
+whose data memory (RLIMIT_DATA) is limited to less than the decoded dump.
+"""
+
+import argparse
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from benchmarks.machine import write_result
+from pipeline.dataset_derived import derived_settings
+from pipeline.dataset_making import Making, make_dump
+from pipeline.dataset_merge import merge
+from pipeline.dataset_reencode import reencode
+from pipeline.dataset_rows import Rows, Wanted, read_rows
+from pipeline.dataset_settings import MergeSettings, ReencodeSettings, SubsetSettings
+from pipeline.dataset_subset import in_share, subset
+from schemas.dump_folder import DumpFolder, open_dump
+from schemas.shards import open_shard
+from schemas.verify import verify
+
+REPEATS = 5
+SHARE = 0.5
+CHILD_BYTES = 224 << 20
+"""Data memory that the child may take beyond what Python and its libraries have at the start."""
+
+
+def repeated(dump: DumpFolder, out: Path, copies: range) -> DumpFolder:
+    """A dump of the rows, over and over, under new ids."""
+    settings = derived_settings([dump], "reshard", {"copies": f"{copies.start}:{copies.stop}"})
+    wanted = Wanted(columns=dump.columns)
+
+    def rows() -> Iterator[Rows]:
+        for copy in copies:
+            for part in read_rows(dump, wanted):
+                ids = pa.array([f"{name}-{copy}" for name in part.table["id"].to_pylist()])
+                yield Rows(table=part.table.set_column(0, part.table.schema.field("id"), ids))
+
+    total = len(copies) * sum(shard.rows for shard in dump.shards)
+    making = Making(out=str(out), operation="repeat", model=dump, shard_mb=16, rows=total)
+    make_dump(making, settings, rows())
+    return open_dump(out)
+
+
+def plain_copy(dumps: list[DumpFolder], out: Path, share: float = 1.0) -> None:
+    """Reads and writes the same files, and nothing else; with a share, filters by id."""
+    out.mkdir()
+    for number, dump in enumerate(dumps):
+        for shard in dump.shards:
+            file = dump.shard_file(shard)
+            with (
+                (out / f"{number}-{shard.name}").open("wb") as sink,
+                open_shard(sink, dump.columns, dict) as write,
+            ):
+                for group in range(file.num_row_groups):
+                    table = file.read_row_group(group)
+                    if share < 1:
+                        names = table["id"].to_pylist()
+                        table = table.filter(np.asarray([in_share(name, share) for name in names]))
+                    write(table)
+
+
+def cpu_seconds(work: Callable[[Path], None], folder: Path) -> float:
+    """CPU seconds of one run, its output removed afterwards."""
+    out = folder / "out"
+    started = time.process_time()
+    work(out)
+    seconds = time.process_time() - started
+    shutil.rmtree(out)
+    return seconds
+
+
+def compare(
+    work: Callable[[Path], None], plain: Callable[[Path], None], folder: Path
+) -> dict[str, float]:
+    """Both in turns: CPU seconds, and how fast the work is beside the plain copy."""
+    pairs = [(cpu_seconds(work, folder), cpu_seconds(plain, folder)) for _ in range(REPEATS)]
+    return {
+        "seconds": round(median(own for own, _ in pairs), 3),
+        "plain_seconds": round(median(other for _, other in pairs), 3),
+        "speed_beside_plain": round(median(other / own for own, other in pairs), 3),
+    }
+
+
+def limited(command: str, words: list[str], decoded: int) -> dict[str, Any]:
+    """Runs a command in a child with limited data memory; fails when that is not enough."""
+    code = (
+        "import resource, sys\n"
+        "from pipeline.cli import main, load\n"
+        f"load('dataset {command}')\n"
+        f"from pipeline import dataset_{command}\n"
+        "import pyarrow as pa; pa.set_cpu_count(1); pa.set_io_thread_count(1)\n"
+        "text = open('/proc/self/status').read()\n"
+        "held = int(text.split('VmData:')[1].split()[0]) * 1024\n"
+        f"resource.setrlimit(resource.RLIMIT_DATA, (held + {CHILD_BYTES},) * 2)\n"
+        f"sys.exit(main({['dataset', command, *words, '--quiet']!r}))\n"
+    )
+    environment = {**os.environ, "ARROW_DEFAULT_MEMORY_POOL": "system"}  # others reserve a GiB
+    subprocess.run(
+        [sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL, env=environment
+    )
+    return {
+        "decoded_mb": round(decoded / 1e6),
+        "limit_mb": round(CHILD_BYTES / 1e6),
+        "peak_rss_mb_of_all_children": round(
+            resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e3
+        ),
+    }
+
+
+def decoded_bytes(dump: DumpFolder) -> int:
+    """What the dump's tables take in memory."""
+    files = [dump.shard_file(shard) for shard in dump.shards]
+    return sum(
+        file.read_row_group(group).nbytes for file in files for group in range(file.num_row_groups)
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--dump", required=True)
+    parser.add_argument("--tokens", type=int, default=2_000_000)
+    given = parser.parse_args()
+    pa.set_cpu_count(1)
+    dump = open_dump(given.dump)
+    copies = max(1, given.tokens // 2 // sum(shard.tokens for shard in dump.shards))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        a = repeated(dump, folder / "a", range(copies))
+        b = repeated(dump, folder / "b", range(copies, 2 * copies))
+        both, words = [a, b], [a.url, b.url]
+        results: dict[str, Any] = {
+            "tokens": sum(shard.tokens for d in both for shard in d.shards),
+            "bytes": sum(shard.bytes for d in both for shard in d.shards),
+            "merge": compare(
+                lambda out: void(merge(MergeSettings(dumps=words, out=str(out)))),
+                lambda out: plain_copy(both, out),
+                folder,
+            ),
+            "subset, half of the rows": compare(
+                lambda out: void(subset(SubsetSettings(dump=a.url, out=str(out), share=SHARE))),
+                lambda out: plain_copy([a], out, SHARE),
+                folder,
+            ),
+            "subset, all rows": compare(
+                lambda out: void(subset(SubsetSettings(dump=a.url, out=str(out), min_tokens=1))),
+                lambda out: plain_copy([a], out),
+                folder,
+            ),
+            "reencode to 16 entries": compare(
+                lambda out: void(reencode(ReencodeSettings(dump=a.url, out=str(out), top_k=16))),
+                lambda out: plain_copy([a], out),
+                folder,
+            ),
+        }
+        decoded = decoded_bytes(a) + decoded_bytes(b)
+        merged = str(folder / "merged")
+        results["merge, memory limited"] = limited("merge", [*words, "--out", merged], decoded)
+        half = ["--share", "0.5", "--out", str(folder / "half")]
+        results["subset, memory limited"] = limited("subset", [merged, *half], decoded)
+        if not (verify(merged).ok and verify(str(folder / "half")).ok):
+            raise SystemExit("verify finds something in what was made under the limit")
+    for what, result in results.items():
+        print(what, result)
+    print(write_result("dataset", {"what": __doc__.splitlines()[0], "results": results}))
+
+
+def void(_: object) -> None:
+    """Lets a summary go."""
+
+
+if __name__ == "__main__":
+    main()
