@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from stage2_student.hidden_losses import HIDDEN_LOSSES
 from stage2_student.losses import LOSSES
 from tests.test_packaging import BLOCKED
 
@@ -55,6 +56,11 @@ def test_every_loss_stands_in_the_table_with_its_arguments_and_its_tail() -> Non
     for name, loss in LOSSES.items():
         expected = {argument: f"{a.default:g}" for argument, a in loss.arguments.items()}
         assert found.get(name) == (expected, loss.tail), name
+
+
+def test_every_loss_on_hidden_states_stands_in_the_table() -> None:
+    page = (ROOT / "docs" / "student-trainers.md").read_text()
+    assert set(re.findall(r"^\| `(hidden_\w+)` \|", page, re.M)) == set(HIDDEN_LOSSES)
 
 
 def test_the_table_of_tails_says_what_the_benchmark_found() -> None:
