@@ -22,6 +22,8 @@ _TERMS = {
     "tvd": "total variation",
     "logit_mse": "logit difference²",
     "ce": "cross-entropy",
+    "held_out_kl": "forward KL, held out",
+    "held_out_ce": "cross-entropy, held out",
 }
 _HEIGHT = 260
 _STEPS = alt.Axis(tickMinStep=1, tickCount=10)

@@ -32,7 +32,7 @@ class Read(BaseModel):
 
 
 class Step(Read):
-    """One logged step of training; further numbers are the terms of the loss."""
+    """One logged step of training; further numbers are the terms of the loss, and held-out ones."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
@@ -44,11 +44,12 @@ class Step(Read):
     seconds: float | None = None
     tokens_per_second: float | None = None
     wait_share: float | None = None
+    fill: float | None = None
     epoch: float | None = None
 
     @property
     def terms(self) -> dict[str, float]:
-        """The terms of the loss, such as fkl and ce, each a plain mean in nats."""
+        """The terms of the loss, such as fkl and ce, each a plain mean in nats; held-out ones, too."""
         found = self.model_extra or {}
         return {name: float(v) for name, v in found.items() if isinstance(v, int | float)}
 

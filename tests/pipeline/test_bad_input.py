@@ -362,6 +362,38 @@ TRAINING: dict[str, tuple[Words, tuple[str, ...]]] = {
         lambda p: [*p.training(), "--config", p.file("l.yaml", b"loss: [{weight: 1}]\n")],
         ("no key 'loss'",),
     ),
+    "weight over the steps that is none": (
+        lambda p: p.training("--loss", "liner(0, 1)*fkl + ce"),
+        ("liner(0, 1)*fkl + ce\n  ^^^^^\n", "'linear'"),
+    ),
+    "weight that needs more steps than there are": (
+        lambda p: p.training("--loss", "linear(0, 1, until=9999)*fkl + ce"),
+        ("until=9999", "needs 9999 steps", "--epochs"),
+    ),
+    "step without a weight": (
+        lambda p: p.training("--loss", "linear(0, 1)*fkl"),
+        ("0 at step 1",),
+    ),
+    "warm-up as long as the training": (
+        lambda p: p.training("--ce-warmup-steps", 9999),
+        ("ce_warmup_steps is 9999",),
+    ),
+    "measuring on nothing": (
+        lambda p: p.training("--eval-steps", 1),
+        ("holdout is 0", "--holdout 0.05"),
+    ),
+    "patience without measurements": (
+        lambda p: p.training("--patience", 2, "--holdout", 0.1),
+        ("patience 2", "--eval-steps 200"),
+    ),
+    "average that is none": (
+        lambda p: p.training("--ema-decay", 1),
+        ("ema_decay", "less than 1"),
+    ),
+    "nothing held out by chance": (
+        lambda p: p.training("--eval-steps", 1, "--holdout", 1e-9),
+        ("is left", "--holdout 1e-09"),
+    ),
     "token weights that are none": (
         lambda p: p.training("--token-weights", "answer"),
         ("token_weights", "'answer'", "answer=2"),

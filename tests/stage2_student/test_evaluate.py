@@ -14,7 +14,7 @@ from schemas.tokenizer_fingerprint import tokenizer_fingerprint
 from stage2_student.evaluate import evaluate
 from stage2_student.evaluate_settings import EvaluateSettings
 from stage2_student.evaluation import Evaluation
-from stage2_student.split import is_held_out
+from stage2_student.split import document_id, is_held_out
 from tests.dumps import Dump, make_settings, write_dump
 from tests.stage2_student.evaluation_twin import calibration_error, dense_positions
 from tests.tiny import tiny_teacher, tiny_tokenizer, write_rows
@@ -255,3 +255,17 @@ def test_a_teacher_is_its_own_best_student(tmp_path) -> None:
     assert abs(own.kl) < 2e-3
     assert own.cross_entropy == pytest.approx(own.teacher_cross_entropy, abs=1e-4)
     assert far.kl > 100 * abs(own.kl)
+
+
+def test_rows_are_chosen_as_in_training(dump: Dump, student, tmp_path) -> None:
+    everything = run(student, dump, tmp_path)
+    source = sorted(everything.slices)[0]
+    one = run(student, dump, tmp_path, sources=[source], min_tokens=5)
+    assert list(one.slices) == [source] and everything.only == []
+    assert one.only == [f"--sources {source}", "--min-tokens 5"]
+    long = {s.id for s in dump.samples.values() if len(s.input_ids) >= 5 and s.source == source}
+    assert one.overall.documents == len({document_id(name) for name in long})
+    with pytest.raises(InputError, match="the dumps hold"):
+        run(student, dump, tmp_path, sources=["nowhere"])
+    with pytest.raises(ConfigError, match="holds no verdicts"):
+        run(student, dump, tmp_path, verdicts=["correct"])
