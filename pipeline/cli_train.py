@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 PANELS = {
     "What is trained": ("dump", "student", "student_layers", "student_config", "out", "resume"),
+    "Which weights": (
+        *("freeze", "lora_rank", "lora_alpha", "lora_targets", "dora", "keep_adapter"),
+    ),
     "The loss": ("loss", "temperature", "tail", "ce_weight", "ce_warmup_steps"),
     "What counts in it": (
         *("train_on", "token_weights", "weigh_by", "wrong_weight"),

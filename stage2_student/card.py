@@ -49,7 +49,7 @@ def model_card(settings: TrainSettings, dumps: Sequence[Any], student: Student, 
     manifests = [dump.manifest for dump in dumps]
     conditions = joint_conditions(stated_for(dumps, student.source))
     card = ModelCard.from_template(
-        ModelCardData(**_front_matter(student, manifests, conditions.license)),
+        ModelCardData(**_front_matter(settings, student, manifests, conditions.license)),
         template_str=files(__package__).joinpath("card.md.jinja").read_text("utf-8"),
         title=f"A student of {manifests[0].teacher.name}",
         teacher=manifests[0].teacher,
@@ -61,6 +61,9 @@ def model_card(settings: TrainSettings, dumps: Sequence[Any], student: Student, 
         loss=made.loss,
         tasks=", ".join(settings.tasks),
         prefixes=task_prefixes(settings.task_prefixes),
+        lora_rank=settings.lora_rank,
+        dora=settings.dora,
+        adapter=settings.keep_adapter,
         steps=made.steps,
         tokens=made.tokens,
         weights=made.weights,
@@ -71,9 +74,11 @@ def model_card(settings: TrainSettings, dumps: Sequence[Any], student: Student, 
     return str(card)
 
 
-def _front_matter(student: Student, manifests: Sequence[Manifest], license: str) -> dict[str, Any]:
+def _front_matter(
+    settings: TrainSettings, student: Student, manifests: Sequence[Manifest], license: str
+) -> dict[str, Any]:
     found: dict[str, Any] = {
-        "library_name": "transformers",
+        "library_name": "peft" if settings.keep_adapter else "transformers",
         "pipeline_tag": "text-generation",
         "tags": [*TAGS, f"teacher:{manifests[0].teacher.name}"],
         "license": license,

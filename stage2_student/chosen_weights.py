@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from schemas.errors import DamagedError
+from stage2_student.adapter import saved_name
 from stage2_student.projector_file import named_projectors
 from stage2_student.whole_tensors import put_whole
 
@@ -41,9 +42,11 @@ def _load(model: torch.nn.Module, checkpoint: Path) -> None:
     for path in sorted(checkpoint.glob("*.safetensors")):
         saved |= load_file(path)
     for name, parameter in model.named_parameters():
-        if name not in saved:
+        if not parameter.requires_grad:
+            continue
+        if saved_name(name) not in saved:
             raise DamagedError(
                 f"{checkpoint} holds no {name}, and its weights are the best of this training. "
                 "Delete that checkpoint, then run the same command with --resume."
             )
-        put_whole(parameter, saved[name])
+        put_whole(parameter, saved[saved_name(name)])

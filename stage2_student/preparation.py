@@ -31,6 +31,7 @@ from stage2_student.student import Student, open_student, reopen_student
 from stage2_student.student_source import Source
 from stage2_student.tasks import Tasks, tasks_of
 from stage2_student.token_weights import check_weights, weights_of
+from stage2_student.tuning import tune
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -151,12 +152,16 @@ def prepare(
 def _student(
     settings: TrainSettings, dump: DumpFolder, checkpoint: Path | None
 ) -> tuple[Student, dict[str, Any]]:
-    if checkpoint is None:
-        return open_student(settings, dump), {}
-    state = read_state(checkpoint)
-    found = state["source"]
-    source = found and Source(**{**found, "folder": Path(found["folder"])})
-    return reopen_student(checkpoint, source, settings.trust_remote_code), state
+    """Adapters are loaded over what they began over, everything else from the checkpoint."""
+    state = {} if checkpoint is None else read_state(checkpoint)
+    if checkpoint is None or settings.lora_rank is not None:
+        student = open_student(settings, dump)
+    else:
+        found = state["source"]
+        source = found and Source(**{**found, "folder": Path(found["folder"])})
+        student = reopen_student(checkpoint, source, settings.trust_remote_code)
+    tune(student.model, settings, checkpoint)
+    return student, state
 
 
 def _stream(

@@ -21,7 +21,7 @@ from stage2_student.checkpoints import Checkpoints, sync_tree
 from stage2_student.settings import TrainSettings
 
 RUN = "run.yaml"
-_WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+_WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "adapter_model.safetensors")
 _UNFINISHED = ".finished.part"
 _LOCK = ".lock"
 _FREE = frozenset(

@@ -15,10 +15,13 @@ from stage2_student.machine_settings import MachineSettings
 from stage2_student.optimizer_settings import OptimizerSettings
 from stage2_student.row_settings import RowSettings
 from stage2_student.task_settings import TaskSettings
+from stage2_student.tuning_settings import TuningSettings
 from stage2_student.watch_settings import WatchSettings
 
 
-class TrainSettings(MachineSettings, OptimizerSettings, RowSettings, TaskSettings, WatchSettings):
+class TrainSettings(
+    MachineSettings, OptimizerSettings, RowSettings, TaskSettings, TuningSettings, WatchSettings
+):
     """What to train, from which dumps, how long, and where to."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
@@ -201,6 +204,7 @@ class TrainSettings(MachineSettings, OptimizerSettings, RowSettings, TaskSetting
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         self._check_student()
+        self.check_tuning(self.student, self.student_layers)
         if self.steps is not None and self.epochs is not None:
             raise ConfigError(
                 f"the length of the training is given twice: steps {self.steps} and epochs "

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 
 from schemas.dump_folder import DumpFolder
-from schemas.errors import ModelError
+from schemas.errors import ConfigError, ModelError
+from stage2_student.adapter import CONFIG, base_of, loaded_over
 from stage2_student.carve import carved_config, kept_tensors, layer_list
 from stage2_student.settings import TrainSettings
 from stage2_student.student_config import read_config_file
@@ -97,11 +98,24 @@ def _from_checkpoint(settings: TrainSettings, dump: DumpFolder) -> Student:
     if tokenizer is None:
         tokenizer = dump_tokenizer(dump, settings.dump_chat_template)
     with _explaining(source.folder):
-        if settings.student_layers:
+        if (source.folder / CONFIG).is_file():
+            model = _over_base(source.folder, settings)
+        elif settings.student_layers:
             model = _carved(source, settings)
         else:
             model = _loaded(source.folder, settings.trust_remote_code)
     return Student(model=model, tokenizer=tokenizer, source=source)
+
+
+def _over_base(folder: Path, settings: TrainSettings) -> Any:
+    """An adapter merged into the model that it belongs to."""
+    if settings.student_layers:
+        raise ConfigError(
+            f"{folder} holds an adapter, whose layers cannot be carved. Merge it first: train it "
+            "without --keep-adapter."
+        )
+    base = locate_student(base_of(folder)).folder
+    return loaded_over(_loaded(base, settings.trust_remote_code), folder)
 
 
 def _loaded(folder: Path, trust_remote_code: bool) -> Any:

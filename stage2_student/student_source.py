@@ -9,6 +9,7 @@ from schemas.errors import ModelError
 
 _NAME = re.compile(r"^[\w-][\w.-]*(/[\w.-]+)?$")
 _FILES = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model", "*.py", "README.md"]
+_CONFIGS = ("config.json", "adapter_config.json")
 _SHOWN = 8
 
 
@@ -38,7 +39,7 @@ def locate_student(model: str) -> Source:
         raise ModelError(f"{path} is a file and a student is a folder. Give the folder it lies in.")
     local = path.is_dir()
     folder = path if local else _from_hub(model)
-    if not (folder / "config.json").is_file():
+    if not any((folder / name).is_file() for name in _CONFIGS):
         found = ", ".join(sorted(p.name for p in folder.iterdir())[:_SHOWN]) or "nothing"
         raise ModelError(
             f"{folder} is no model folder: it has no config.json; found {found}. Give the folder "

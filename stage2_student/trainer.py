@@ -18,6 +18,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 
 from schemas.errors import ModelError
 from schemas.progress import Progress
+from stage2_student.adapter import save_adapter
 from stage2_student.batch import Batch
 from stage2_student.checkpoints import write_state
 from stage2_student.held_out import Measured
@@ -211,7 +212,10 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]  # transformers' types
         """The model alone: no pickled arguments beside it, and projectors apart."""
         model, folder = self.accelerator.unwrap_model(self.model), Path(str(output_dir))
         own, projectors = taken_apart(state_dict or model.state_dict())
-        model.save_pretrained(folder, state_dict=own)
+        if self.training.settings.lora_rank is None:
+            model.save_pretrained(folder, state_dict=own)
+        else:
+            save_adapter(folder, model, own)
         write_projectors(folder, projectors)
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:

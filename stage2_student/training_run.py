@@ -11,7 +11,6 @@ from schemas.progress import Progress, Report
 from stage2_student.card import Made, model_card
 from stage2_student.checkpoints import Checkpoints
 from stage2_student.chosen_weights import take_chosen
-from stage2_student.finished_model import save_model
 from stage2_student.forward import training_forward
 from stage2_student.fused_head import HeadOptions
 from stage2_student.logit_transform import logit_transform
@@ -26,6 +25,7 @@ from stage2_student.stream import Stream
 from stage2_student.trainer import DistillationTrainer
 from stage2_student.training import Training
 from stage2_student.training_figures import cut_lines
+from stage2_student.tuning import finished, save_finished
 
 
 def run_training(prepared: Prepared, stop: StopRequest, report: Report) -> None:
@@ -117,7 +117,7 @@ def _begin(prepared: Prepared, training: Training) -> None:
 
 
 def _publish(prepared: Prepared, trainer: DistillationTrainer, weights: Any, step: int) -> None:
-    student, settings = prepared.student, prepared.settings
+    settings = prepared.settings
     made = Made(
         loss=prepared.objective.written,
         steps=trainer.state.global_step,
@@ -127,9 +127,10 @@ def _publish(prepared: Prepared, trainer: DistillationTrainer, weights: Any, ste
     )
     own, projectors = taken_apart(weights)
     write_projectors(trainer.training.out, projectors)
+    student, kept = finished(prepared.student, settings, prepared.dumps[0], own)
 
     def write(folder: Path) -> None:
-        save_model(folder, student.model, own, settings.dtype)
+        save_finished(folder, student, settings, kept)
         student.tokenizer.save_pretrained(folder)
         card = model_card(settings, prepared.dumps, student, made)
         (folder / "README.md").write_text(card, "utf-8")
