@@ -40,15 +40,21 @@ def read_yaml(path: Path) -> dict[str, Entry]:
     Raises:
         ConfigError: no such file, not UTF-8, not YAML, a key twice, or no mapping.
     """
-    loader = _Loader(_text(path))
+    text = _text(path)
     try:
-        node = loader.get_single_node()
-        return _entries(loader, node, path)
+        loader = _Loader(text)
+        return _entries(loader, loader.get_single_node(), path)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise ConfigError(f"{path}, line {line}: {error.problem}. Mend that line.") from error
-    finally:
-        loader.dispose()
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise ConfigError(
+            f"{path}, line {line}: the character {chr(error.character)!r} has no place in a text "
+            "file. Remove it."
+        ) from error
+    except (ValueError, TypeError, RecursionError) as error:  # a date of the 99th, a list as a key
+        raise ConfigError(f"{path} holds a value that cannot be read: {error}. Mend it.") from error
 
 
 def _entries(loader: _Loader, node: Any, path: Path) -> dict[str, Entry]:

@@ -1,17 +1,39 @@
 """What a dump will hold (plan.json) and what of it is done (one commit record per unit)."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from schemas.manifest import Count, Setting, Settings, Sha256, Shard, Strict, plan_identity
+from schemas.manifest import Count, Setting, Settings, Sha256, Shard, Strict, digest, plan_identity
 from schemas.storage import StoreClass
 
 RowRange = tuple[Count, Count]
 """Half-open range of corpus rows."""
 
 
-class Plan(Strict):
+class Sealed(Strict):
+    """A file of JSON that notices when a bit of it was changed.
+
+    `checksum` is the hash over everything else; files from before there was one have none.
+    """
+
+    checksum: Sha256 | None = None
+
+    def sealed(self) -> Self:
+        """The same with its checksum."""
+        return self.model_copy(update={"checksum": self._sum()})
+
+    def _sum(self) -> str:
+        return digest(self.model_dump(mode="json", exclude={"checksum"}))
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if self.checksum is not None and self.checksum != self._sum():
+            raise ValueError("it was altered: it does not hash to its checksum")
+        return self
+
+
+class Plan(Sealed):
     """plan.json: created once, before any unit, by whichever worker is first.
 
     `units[u]` is the half-open range of corpus rows that unit u covers; the ranges follow each
@@ -39,7 +61,7 @@ class Plan(Strict):
         return self
 
 
-class CommitRecord(Strict):
+class CommitRecord(Sealed):
     """The one record that commits a unit; its existence makes the shard part of the dump.
 
     `write_id` is unique to the attempt, so that a worker whose answer was lost recognises its own

@@ -119,7 +119,8 @@ class Attempt:
             return self._records.find(self.unit)
 
     def _create_record(self, counts: ShardCounts) -> bool:
-        record = CommitRecord(unit=self.unit, shard=self._line(counts), write_id=self._write_id)
+        line = self._line(counts)
+        record = CommitRecord(unit=self.unit, shard=line, write_id=self._write_id).sealed()
         self._record_created = True  # from here on perhaps: so the shard is not removed
         try:
             self.record = self._records.add(record)

@@ -530,7 +530,7 @@ def test_a_damaged_plan_or_record_is_named(folder: Path) -> None:
     value = json.loads(plan.read_bytes())
     value["settings"]["limits"]["seed"] += 1
     plan.write_text(json.dumps(value))
-    with pytest.raises(DamagedError, match="plan is not the hash over settings"):
+    with pytest.raises(DamagedError, match="does not hash to its checksum"):
         join(folder / "d")
 
 
