@@ -18,6 +18,8 @@ COMMANDS = {
     "dataset subset": "Take some rows of a dump: by source, ids, verdict, length, share.",
     "dataset reencode": "Make a dump smaller: fewer entries, a higher threshold, fewer draws.",
     "dataset reshard": "Cut a dump into shards of another size.",
+    "dataset import": "Convert another system's dump, with a report of its health.",
+    "dataset export": "Write a dump in another system's layout.",
     "examples": "Configuration files to start from.",
     "schema": "JSON Schema of a command's settings or of a dump's manifest.",
     "doctor": "What this machine has, and what to do about what it lacks.",

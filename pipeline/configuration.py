@@ -12,7 +12,14 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from pipeline.options import Kind, environment_names, kind_of, option_name
+from pipeline.options import (
+    Kind,
+    environment_names,
+    field_of,
+    kind_of,
+    option_name,
+    word_of,
+)
 from pipeline.yaml_file import read_yaml
 from schemas.errors import ConfigError
 
@@ -123,11 +130,11 @@ def _from_file(model: type[BaseModel], path: Path | None) -> dict[str, Value]:
     if path is None:
         return {}
     values = {}
-    for name, entry in read_yaml(path).items():
-        where = f"{path}, line {entry.line}"
+    for key, entry in read_yaml(path).items():
+        where, name = f"{path}, line {entry.line}", field_of(model, key)
         if name not in model.model_fields:
-            near = nearest(name, model.model_fields) or " Remove it."
-            raise ConfigError(f"{where}: unknown key {name!r}.{near}")
+            near = nearest(key, map(word_of, model.model_fields)) or " Remove it."
+            raise ConfigError(f"{where}: unknown key {key!r}.{near}")
         kind = kind_of(model.model_fields[name])
         values[name] = Value(value=_listed(entry.value, kind), origin=where)
     return values

@@ -8,11 +8,10 @@ from pathlib import Path
 from pipeline.dataset_folder import new_folder
 from pipeline.dataset_rows import Rows
 from pipeline.dataset_writer import Target, write_shards
-from pipeline.dump_tokenizer import dump_tokenizer
+from pipeline.dump_tokenizer import Companions, dump_tokenizer
 from pipeline.program import program_version
 from schemas import layout
 from schemas.alignment import merged_alignment
-from schemas.dump_folder import DumpFolder
 from schemas.manifest import Manifest, Settings, Shard, manifest_identity, plan_identity
 from schemas.progress import Progress, Report, ignore
 from schemas.storage_posix import PosixStore
@@ -72,7 +71,7 @@ class Making:
 
     out: str
     operation: str
-    model: DumpFolder
+    model: Companions
     shard_mb: int
     rows: int
 
@@ -116,7 +115,7 @@ def _told(rows: Iterable[Rows], making: Making, report: Report) -> Iterator[Rows
 
 
 def _write_companions(
-    store: PosixStore, folder: Path, model: DumpFolder, settings: Settings, shards: list[Shard]
+    store: PosixStore, folder: Path, model: Companions, settings: Settings, shards: list[Shard]
 ) -> None:
     for name in model.names(layout.TOKENIZER):
         path = f"{layout.TOKENIZER}/{name}"

@@ -1,14 +1,35 @@
 """A dump's own tokenizer, for showing its ids as text; nothing of it is executed."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 from schemas import layout
-from schemas.dump_folder import DumpFolder
 from schemas.errors import DamagedError
 from schemas.tokenizer_fingerprint import FILE
 
 
-def dump_tokenizer(dump: DumpFolder) -> Any:
+class Companions(Protocol):
+    """Where a dump's companion files come from: another dump, or what an import was given."""
+
+    @property
+    def url(self) -> str:
+        """For messages."""
+        ...
+
+    def names(self, folder: str) -> Sequence[str]:
+        """Names of the files in tokenizer/ or preview/."""
+        ...
+
+    def read_bytes(self, name: str) -> bytes:
+        """The content of one of them."""
+        ...
+
+    def read_text(self, name: str) -> str:
+        """The same as text."""
+        ...
+
+
+def dump_tokenizer(dump: Companions) -> Any:
     """The tokenizer in tokenizer/tokenizer.json; None where the dump has none.
 
     Raises:

@@ -60,9 +60,19 @@ def _kind(annotation: Any) -> Kind:
     return Kind(item=annotation if isinstance(annotation, type) else str)
 
 
+def word_of(field: str) -> str:
+    """What users call a field: Python's own words end in an underscore here, `for_` is `for`."""
+    return field.removesuffix("_")
+
+
+def field_of(model: type[BaseModel], word: str) -> str:
+    """The field that users call so; the word itself where there is none."""
+    return next((field for field in model.model_fields if word_of(field) == word), word)
+
+
 def option_name(field: str) -> str:
     """The flag of a field: `min_prob` → `--min-prob`."""
-    return "--" + field.replace("_", "-")
+    return "--" + word_of(field).replace("_", "-")
 
 
 def environment_names(command: str, field: str) -> tuple[str, ...]:
@@ -70,6 +80,7 @@ def environment_names(command: str, field: str) -> tuple[str, ...]:
 
     POTSTILL_DUMP_CHAT_TEMPLATE is `chat_template` of dump and not `dump_chat_template` of all.
     """
+    field = word_of(field)
     own = f"{command}_{field}".upper().replace("-", "_").replace(" ", "_")
     ambiguous = field.startswith(tuple(f"{name.replace('-', '_')}_" for name in COMMANDS))
     names = [own] if ambiguous else [own, field.upper()]
@@ -103,7 +114,9 @@ def _click_option(name: str, field: FieldInfo) -> click.Option:
     text = f"{field.description or ''} [default: {default}]" if default else field.description
     shown: dict[str, Any] = {"help": text, "show_default": False}
     if kind.item is bool:
-        return click.Option([f"{flag}/--no-{flag[2:]}"], default=None, **shown)
+        return click.Option([name, f"{flag}/--no-{flag[2:]}"], default=None, **shown)
     if kind.choices and not kind.many:
-        return click.Option([flag], type=click.Choice(kind.choices), default=None, **shown)
-    return click.Option([flag], multiple=kind.many, metavar=kind.metavar, default=None, **shown)
+        return click.Option([name, flag], type=click.Choice(kind.choices), default=None, **shown)
+    return click.Option(
+        [name, flag], multiple=kind.many, metavar=kind.metavar, default=None, **shown
+    )
