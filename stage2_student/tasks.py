@@ -105,18 +105,17 @@ def tasks_of(settings: Any, tokenizer: Any) -> Tasks:
 def sequences(table: pa.Table, tasks: Tasks) -> Sequences:
     """How the rows of a table with the column `segments` are read."""
     segments = _Segments(table)
-    rationale, answer = segments.first("rationale"), segments.first("answer")
-    split_R = (rationale >= 0) & (answer >= 0)
+    rationale, answer = segments.last("rationale"), segments.last("answer")
+    turn = segments.turn(rationale)
+    split_R = (rationale >= 0) & (answer >= 0) & (turn == segments.turn(answer))
     own = np.flatnonzero(split_R)
-    after = segments.starts[answer] < segments.starts[rationale]
+    starts = {"rationale": segments.starts[rationale], "answer": segments.starts[answer]}
+    after = starts["answer"] < starts["rationale"]
     ends = {
         "rationale": segments.ends[rationale],
-        "answer": np.where(after, segments.starts[rationale], segments.lengths),
+        "answer": np.where(after, starts["rationale"], segments.lengths),
     }
-    prompt = segments.starts[segments.first(*_RESPONSE)]
-    asked = segments.first("prompt")
-    before = np.where(asked >= 0, np.minimum(prompt, segments.starts[asked]), 0)
-    starts = {"rationale": segments.starts[rationale], "answer": segments.starts[answer]}
+    prompt, before = segments.starts[turn], segments.question(turn)
     whole, nothing = np.flatnonzero(~split_R), np.zeros(int((~split_R).sum()), np.int64)
     parts = [(whole, nothing + _WHOLE, nothing, nothing, nothing, segments.lengths[whole])]
     for number, task in enumerate(TASKS):
@@ -150,24 +149,51 @@ def split_rows(arrays: GroupArrays, parts: Sequences, tasks: Tasks) -> GroupArra
 
 
 class _Segments:
-    """The segments of a table, and which of a row is the first of a kind."""
+    """The segments of a table, by their numbers over all rows; −1 stands for none.
+
+    A turn is a run of segments that are all of a response. A prompt may have some of its own, as
+    examples, so the turn that counts is the last one.
+    """
 
     def __init__(self, table: pa.Table) -> None:
-        offsets, starts, ends = span_column(table, "segments")
+        self._offsets, starts, ends = span_column(table, "segments")
         kinds = table["segments"].combine_chunks().values.field("kind").dictionary_encode()
         self.starts, self.ends = starts.astype(np.int64), ends.astype(np.int64)
-        self.lengths = self.ends[offsets[1:] - 1]
-        self._rows_S = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+        self.lengths = self.ends[self._offsets[1:] - 1]
         self._names = kinds.dictionary.to_pylist()
         self._kind_S = kinds.indices.to_numpy(zero_copy_only=False)
+        said_S = self._of(*_RESPONSE)
+        begins_S = said_S & ~np.concatenate([[False], said_S[:-1]])
+        begins_S[self._offsets[:-1]] = said_S[self._offsets[:-1]]
+        self._turn_S = _latest(begins_S)
+        self._question_S = _latest(self._of("prompt"))
 
-    def first(self, *kinds: str) -> Offsets:
-        """[R] the first segment of one of these kinds, −1 in rows without one."""
+    def last(self, kind: str) -> Offsets:
+        """[R] the last segment of a kind."""
+        if not len(self.lengths):
+            return np.zeros(0, np.int64)
+        found: Offsets = _latest(self._of(kind))[self._offsets[1:] - 1]
+        return np.where(found >= self._offsets[:-1], found, -1)
+
+    def turn(self, segment_R: Offsets) -> Offsets:
+        """[R] the first segment of the turn that a segment of each row is in."""
+        return np.where(segment_R >= 0, self._turn_S[segment_R], -1)
+
+    def question(self, turn_R: Offsets) -> Offsets:
+        """[R] where the last prompt before a turn begins in its row; 0 where there is none."""
+        found = self._question_S[turn_R]
+        return np.where(found >= self._offsets[:-1], self.starts[found], 0)
+
+    def _of(self, *kinds: str) -> npt.NDArray[np.bool_]:
         wanted = np.asarray([name in kinds for name in self._names], bool)
-        places = np.flatnonzero(wanted[self._kind_S])[::-1]
-        found = np.full(len(self.lengths), -1, np.int64)
-        found[self._rows_S[places]] = places  # of several the last one stays, which is the first
+        found: npt.NDArray[np.bool_] = wanted[self._kind_S]
         return found
+
+
+def _latest(marked_S: npt.NDArray[np.bool_]) -> Offsets:
+    """[S] the last marked segment up to each one, −1 where there is none."""
+    found: Offsets = np.maximum.accumulate(np.where(marked_S, np.arange(len(marked_S)), -1))
+    return found
 
 
 def _in_order(columns: list[npt.NDArray[Any]], tasks: Tasks) -> Sequences:

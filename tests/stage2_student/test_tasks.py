@@ -28,7 +28,9 @@ FORMS = {
     "short": "prompt rationale answer",
     "no rationale": "prompt template answer response",
     "text": "text",
-    "other order": "template prompt template prompt response rationale answer",
+    "examples": "prompt template response template prompt template rationale answer template",
+    "two turns": "prompt rationale answer template prompt response rationale response answer",
+    "apart": "prompt rationale template prompt template answer",
 }
 EVERY_FORM = tuple(FORMS.values())
 
@@ -47,7 +49,7 @@ def dump(tmp_path, monkeypatch):
     return write(tmp_path, monkeypatch)
 
 
-def write(tmp_path: Path, monkeypatch, forms=EVERY_FORM, count=18):
+def write(tmp_path: Path, monkeypatch, forms=EVERY_FORM, count=24):
     make = dumps.make_samples
 
     def samples(*words):
@@ -77,13 +79,16 @@ def write(tmp_path: Path, monkeypatch, forms=EVERY_FORM, count=18):
 
 def twin(sample, tasks: Tasks):
     """By hand: (task, tokens, [(place, position in the row)]) of each sequence of a sample."""
-    ids, spans = sample.input_ids.tolist(), {}
-    for segment in sample.segments:
+    ids, spans, segments = sample.input_ids.tolist(), {}, list(sample.segments)
+    while segments[-1].kind == "template":
+        segments.pop()
+    while segments and segments[-1].kind in ("rationale", "answer", "response"):
+        segment = segments.pop()
+        prompt = segment.start
         spans.setdefault(segment.kind, (segment.start, segment.end))
     if not {"rationale", "answer"} <= set(spans):
         return [("whole", ids, [(p, p) for p in sample.positions.tolist()])]
-    prompt = min(spans[kind][0] for kind in ("rationale", "answer", "response") if kind in spans)
-    before = spans["prompt"][0]
+    before = next(s.start for s in reversed(segments) if s.kind == "prompt")
     rationale, answer = spans["rationale"], spans["answer"]
     end = rationale[0] if rationale[0] > answer[0] else len(ids)
     found = []
@@ -169,26 +174,25 @@ def test_filters_and_the_split_are_about_rows(dump):
     only = RowFilter(with_segments=("rationale", "answer"))
     settings = StreamSettings(rows_per_step=2, tasks=BOTH, only=only, held_out=0.4)
     index = open_stream(opened, settings).index
-    assert index.split == len(index) > 0
-    assert len(index) % 2 == 0
-    rows = len(dump.samples)
-    assert len(index) // 2 + sum(index.left_out.values()) == rows
+    assert index.split % 2 == 0 < index.split
+    rows = index.split // 2 + len(index) - index.split
+    assert rows + sum(index.left_out.values()) == len(dump.samples)
 
 
 def test_training_on_some_kinds_only_goes_with_it(dump):
     for batch in batches(dump, train_on=("answer",)):
         for document in batch.documents:
             sample = dump.samples[document.id]
-            answer = next((s for s in sample.segments if s.kind == "answer"), None)
+            answers = [s for s in sample.segments if s.kind == "answer"]
             first, last = document.targets
             labels = batch.targets.labels_N[first:last].tolist()
-            own = [] if answer is None else sample.input_ids[answer.start : answer.end].tolist()
-            assert labels == [] or labels == own[-len(labels) :]
+            own = [sample.input_ids[s.start : s.end].tolist() for s in answers[-1:]]
+            assert labels == [] or labels == own[0][-len(labels) :]
 
 
 def test_no_rows_to_split_are_an_error(tmp_path, monkeypatch):
     dump = write(tmp_path, monkeypatch, ("text", "prompt answer"))
-    with pytest.raises(InputError, match=r"none of the 18 rows has both a rationale and an answer"):
+    with pytest.raises(InputError, match=r"none of the 24 rows has both a rationale and an answer"):
         batches(dump)
 
 
