@@ -84,7 +84,7 @@ def summary(dump: DumpFolder) -> dict[str, Any]:
         "generation": manifest.generation.model_dump() if manifest.generation else None,
         "responses": counts.model_dump() if counts else None,
         "codec": manifest.codec,
-        "shards": len(manifest.shards),
+        "shards": len(dump.shards),
         **{name: value for name, value in asdict(found).items() if name != "generation"},
         "alignment": manifest.alignment.model_dump(),
         "first_ids": first_ids(dump),

@@ -17,6 +17,7 @@ from schemas.columns import Column, hidden_columns, shard_columns
 from schemas.dump_search import expand, locate, newest_ledger, nothing_complete, read_small
 from schemas.errors import DamagedError, FormatError, InputError, MismatchError
 from schemas.hidden_layers import sorted_layers
+from schemas.ledger import read_ledger
 from schemas.manifest import (
     Capture,
     Manifest,
@@ -43,17 +44,15 @@ class DumpFolder:
         manifest: the validated manifest.
         filesystem: the fsspec filesystem.
         path: the dump's folder on it.
+        shards: the ledger, ascending by unit. Use this, not `manifest.shards`, which long ledgers
+            leave empty.
     """
 
     url: str
     manifest: Manifest
     filesystem: Any
     path: str
-
-    @property
-    def shards(self) -> Sequence[Shard]:
-        """The ledger, ascending by unit. Use this, not `manifest.shards`."""
-        return self.manifest.shards
+    shards: Sequence[Shard]
 
     @property
     def columns(self) -> list[Column]:
@@ -205,7 +204,11 @@ def open_dump(url: str | Path, *, expect: str | None = None, growing: bool = Fal
             f"the dump at {url} is not the expected one: it is {manifest.identity}, expected "
             f"{expect}. Take the right dump, or expect this one."
         )
-    return DumpFolder(url=str(url), manifest=manifest, filesystem=filesystem, path=path)
+    root = path.rstrip("/")
+    shards = read_ledger(manifest, lambda name: read_small(filesystem, f"{root}/{name}"), str(url))
+    return DumpFolder(
+        url=str(url), manifest=manifest, filesystem=filesystem, path=path, shards=shards
+    )
 
 
 def open_dumps(patterns: Sequence[str | Path]) -> list[DumpFolder]:

@@ -18,6 +18,7 @@ PLAN = f"{WORK}/plan.json"
 COMMITS = f"{WORK}/commits"
 ATTEMPTS = f"{WORK}/attempts"
 LEDGER = f"{WORK}/ledger"
+LEDGER_PARTS = "ledger"
 LEASES = f"{WORK}/leases"
 PROBES = f"{WORK}/probes"
 CONTROL = f"{WORK}/control.json"
@@ -43,6 +44,11 @@ def record_path(unit: int) -> str:
 def attempt_path(unit: int, write_id: str) -> str:
     """Where one attempt's record lies, on stores where nobody can create only if absent."""
     return f"{ATTEMPTS}/{unit % 256:02x}/{unit:06d}-{write_id}.json"
+
+
+def ledger_part(name: str) -> str:
+    """Where a file of a ledger lies that is too long for manifest.json."""
+    return f"{LEDGER_PARTS}/{name}"
 
 
 def ledger_path(version: int) -> str:

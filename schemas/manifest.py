@@ -13,6 +13,7 @@ from pydantic import Field
 
 from schemas.generation import Generation, GenerationCounts
 from schemas.hidden_layers import LAYER
+from schemas.ledger_part import LedgerPart
 from schemas.privacy import Privacy
 from schemas.strict_model import Count, Setting, Sha256, Strict, is_none
 
@@ -249,7 +250,8 @@ class Manifest(Settings):
     """manifest.json of a complete dump.
 
     `engine_options` are the knobs of memory and batching that the first worker gave its engine:
-    they change no number beyond rounding, so another machine may go on with others.
+    they change no number beyond rounding, so another machine may go on with others. With many
+    shards, `shards` is empty and `ledger` names the files that list them; `ledger.py` reads both.
     """
 
     created_by: str
@@ -257,6 +259,7 @@ class Manifest(Settings):
     plan: Sha256
     identity: Sha256
     shards: list[Shard]
+    ledger: Annotated[list[LedgerPart] | None, Field(exclude_if=is_none)] = None
     alignment: Alignment
 
 

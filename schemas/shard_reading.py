@@ -17,6 +17,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from schemas.columns import Column, arrow_schema
 from schemas.errors import DamagedError, PotstillError, TemporaryError
+from schemas.parquet_footer import footer_encodings
 from schemas.shards import FOOTER_KEY
 from schemas.store_failures import store_failure
 from schemas.strict_json import parse_json
@@ -46,7 +47,7 @@ def open_parquet(filesystem: Any, path: str, size: int) -> pq.ParquetFile:
         if found != size:
             raise ShardFault(f"it has {found:,} bytes instead of {size:,}: cut short or altered")
         source = filesystem.open(path, "rb")
-        _check_raw_footer(source, size)
+        check_raw_footer(source, size)
         if local:
             source.close()
             return pq.ParquetFile(path, memory_map=True, page_checksum_verification=True)
@@ -62,7 +63,7 @@ def open_parquet(filesystem: Any, path: str, size: int) -> pq.ParquetFile:
 def check_footer(
     file: pq.ParquetFile, columns: list[Column], expected: Mapping[str, object]
 ) -> None:
-    """Checks schema, encodings and our own footer key.
+    """Checks schema and our own footer key.
 
     Raises:
         ShardFault: something is not exactly as expected; names it.
@@ -81,7 +82,6 @@ def check_footer(
             raise ShardFault(f"its footer says {name} {there!r} instead of {value!r}")
     if metadata.num_rows != expected["rows"]:
         raise ShardFault(f"it has {metadata.num_rows} rows instead of {expected['rows']}")
-    _check_encodings(metadata)
 
 
 def _regular_size(path: str) -> int:
@@ -91,17 +91,26 @@ def _regular_size(path: str) -> int:
     return status.st_size
 
 
-def _check_raw_footer(source: BinaryIO, size: int) -> None:
+def check_raw_footer(source: BinaryIO, size: int) -> None:
+    """Refuses what does not end as Parquet, carries an Arrow schema or names other encodings.
+
+    All that before pyarrow opens it.
+
+    Raises:
+        ShardFault: says which.
+    """
     source.seek(max(0, size - 8))
     tail = source.read(8)
     length = int.from_bytes(tail[:4], "little")
     if tail[4:] != _MAGIC or length > min(size - 12, LARGEST_FOOTER):
         raise ShardFault("it does not end as a Parquet file does: cut short or altered")
     source.seek(size - 8 - length)
-    if _HOOKS in source.read(length):
+    footer = source.read(length)
+    if _HOOKS in footer:
         raise ShardFault(
             "its footer carries an Arrow schema, which no shard has and which can run code"
         )
+    _check_encodings(footer)
 
 
 def _schema_difference(file: pq.ParquetFile, expected: pa.Schema) -> str:
@@ -115,16 +124,14 @@ def _schema_difference(file: pq.ParquetFile, expected: pa.Schema) -> str:
     return f"{extra[0]} is unknown" if extra else "their order differs"
 
 
-def _check_encodings(metadata: pq.FileMetaData) -> None:
+def _check_encodings(footer: bytes) -> None:
     """Refuses encodings that we do not write: dictionaries make bombs of a few hundred bytes."""
-    for group in range(metadata.num_row_groups):
-        for column in range(metadata.num_columns):
-            chunk = metadata.row_group(group).column(column)
-            others = set(chunk.encodings) - _ENCODINGS
-            if others:
-                raise ShardFault(
-                    f"{chunk.path_in_schema} is encoded as {', '.join(sorted(others))}"
-                )
+    try:
+        others = footer_encodings(footer) - _ENCODINGS
+    except ValueError as error:
+        raise ShardFault(f"it is no readable Parquet file: {error}") from error
+    if others:
+        raise ShardFault(f"a column is encoded as {', '.join(sorted(others))}")
 
 
 def _unreadable(error: OSError) -> PotstillError:

@@ -23,18 +23,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from schemas import layout
-from schemas.errors import ConflictError, InputError
+from schemas.errors import ConflictError
 from schemas.manifest import Manifest, Setting, Settings, Shard
 from schemas.plan import CommitRecord, Plan, RowRange
 from schemas.progress import Progress, Report, ignore
 from schemas.storage import Store, explained
 from schemas.storages import open_store
-from schemas.strict_json import parse_model
 from stage1_teacher.commit_attempt import Attempt
-from stage1_teacher.commit_final import Finaliser, build_manifest
+from stage1_teacher.commit_committed import Committed
+from stage1_teacher.commit_final import Finaliser
 from stage1_teacher.commit_leases import Leases
 from stage1_teacher.commit_plan import Origin, agree_on_plan
-from stage1_teacher.commit_records import RECORDS
 from stage1_teacher.commit_share import Share
 
 __all__ = ["Attempt", "Share", "Work", "open_work"]
@@ -43,6 +42,7 @@ BLOCK_UNITS = 64
 """Units per lease in large dumps; small ones lease unit by unit, so that every worker has some."""
 
 _SMALL = 4096
+_FIRST_SNAPSHOT = 16
 _POLL_SECONDS = 1.0
 _SHOWN = 8
 
@@ -102,11 +102,9 @@ class Work:
         self.plan = plan
         self.share = Share()
         self._store = store
-        self._records = RECORDS[plan.store_class](store)
-        self._done: set[int] = set()
-        self._read: dict[int, CommitRecord] = {}
-        self._won: dict[int, str] = {}
+        self._committed = Committed(store, plan)
         self._leases = Leases(store, secrets.token_hex(8), clock)
+        self._next_snapshot = 0
         self._sleep = sleep
         self._block_units = 1 if len(plan.units) <= _SMALL else BLOCK_UNITS
 
@@ -119,34 +117,29 @@ class Work:
     @property
     def rows_done(self) -> int:
         """Corpus rows of the units that this worker knows to be done; asks the store nothing."""
-        return sum(self.plan.units[unit][1] - self.plan.units[unit][0] for unit in self._done)
+        return self._committed.rows
 
     @_told
     def committed(self) -> dict[int, CommitRecord]:
-        """The records so far, by unit, ascending. Each is read once: they never change.
+        """The records so far, by unit, ascending; each is read once.
 
         Raises:
             InputError: the store replaced a record that it had created for this worker.
         """
-        self._done = self._records.done()
-        for record in self._records.read(sorted(self._done - self._read.keys())):
-            if self._records.decisive:
-                self._check_mine(record)
-            self._read[record.unit] = record
-        return dict(sorted(self._read.items()))
+        return self._committed.all()
 
     @_told
     def missing(self) -> list[int]:
         """Units without a record, ascending; none when the dump is complete."""
         if self.complete:
             return []
-        self._done = self._records.done()
-        return [unit for unit in range(len(self.plan.units)) if unit not in self._done]
+        self._committed.look()
+        return [u for u in range(len(self.plan.units)) if u not in self._committed.done]
 
     @_told
     def tidy(self) -> None:
         """Removes what lost, where that is certain already; safe beside live workers."""
-        self._done = self._records.done()
+        self._committed.look()
         self._finaliser().clean()
 
     def units(self, report: Report = ignore) -> Iterator[int]:
@@ -155,7 +148,7 @@ class Work:
         Waits while other workers hold the last ones, and says so once. Where no store decides who
         was first, yields the units of this worker's own share.
         """
-        if not self._records.decisive:
+        if not self._committed.records.decisive:
             return self._own_units(report)
         return self._leased_units(report)
 
@@ -181,8 +174,9 @@ class Work:
                             break  # others are at work: look again at what is missing
                         continue
                     taken += 1
-                    yield from (unit for unit in units if not self.is_done(unit))
+                    yield from self._untouched(block, units)
                     self._leases.finished(block)
+                    self._grow()
                 if not taken and not told:
                     report(_waiting(len(missing)))
                     told = True
@@ -191,9 +185,14 @@ class Work:
         finally:
             self._leases.release()
 
+    @_told
+    def is_done(self, unit: int) -> bool:
+        """Whether a unit has its record; looks at the store when it was not known before."""
+        return self._committed.has(unit)
+
     def attempt(self, unit: int) -> Attempt:
         """One attempt at a unit: a context manager."""
-        return Attempt(self._store, self.plan, unit, self._leases.renew, self._committed)
+        return Attempt(self._store, self.plan, unit, self._leases.renew, self._committed.add)
 
     @_told
     def publish(self, name: str, data: bytes) -> None:
@@ -217,15 +216,19 @@ class Work:
                 f"{len(missing)} of {len(self.plan.units)} units are missing ({shown}). Run the "
                 "same command again: it continues."
             )
-        existing = self._store.read(layout.MANIFEST)
-        if existing is not None:
-            return parse_model(Manifest, existing, layout.MANIFEST)
-        return build_manifest(self.plan, self._shards())
+        return self._committed.whole().manifest
+
+    @_told
+    def shards(self) -> Sequence[Shard]:
+        """The ledger of that manifest, which lists them itself only where they are few."""
+        return self._committed.whole().shards
 
     @_told
     def snapshot(self) -> Manifest:
         """Adds a ledger version of the units so far: what a reader of a growing dump sees."""
-        return self._finaliser().snapshot(build_manifest(self.plan, self._shards()))
+        assembled = self._committed.assembled()
+        self._finaliser().snapshot(assembled)
+        return assembled.manifest
 
     @_told
     def finalise(self) -> Manifest:
@@ -239,24 +242,29 @@ class Work:
         """
         manifest = self.manifest()
         if self._store.size(layout.MANIFEST) is None:
-            self._finaliser().finish(manifest)
+            manifest = self._finaliser().finish(self._committed.whole())
         self._finaliser().clean_work()
         return manifest
 
     def _finaliser(self) -> Finaliser:
-        return Finaliser(store=self._store, plan=self.plan, records=self._records, done=self._done)
+        found = self._committed
+        return Finaliser(store=self._store, plan=self.plan, records=found.records, done=found.done)
 
-    def _shards(self) -> list[Shard]:
-        return [record.shard for record in self.committed().values()]
+    def _untouched(self, block: int, units: Sequence[int]) -> Iterator[int]:
+        """The units that nobody did since they were seen to be missing."""
+        if self._leases.first(block):
+            yield from units
+        else:
+            yield from (unit for unit in units if not self.is_done(unit))
 
-    def _check_mine(self, record: CommitRecord) -> None:
-        if self._won.get(record.unit, record.write_id) != record.write_id:
-            raise InputError(
-                f"the store replaced the record of unit {record.unit}, which it had created for "
-                "this worker: it no longer creates a file only if it is absent, as it did when the "
-                "dump was begun. Stop the other workers, have that mended, and run the same "
-                "command again: it continues."
-            )
+    def _grow(self) -> None:
+        """Adds a ledger version now and then, ever more rarely: all together stay cheap."""
+        done = len(self._committed.done)
+        if done < self._next_snapshot:
+            return
+        if self._next_snapshot:
+            self.snapshot()
+        self._next_snapshot = max(_FIRST_SNAPSHOT, done * 5 // 4)
 
     def _blocks(self, missing: Sequence[int]) -> dict[int, list[int]]:
         """Units by lease, those of this worker's own share first."""
@@ -264,18 +272,6 @@ class Work:
         for unit in missing:
             blocks.setdefault(unit // self._block_units, []).append(unit)
         return {block: blocks[block] for block in self.share.first(list(blocks))}
-
-    @_told
-    def is_done(self, unit: int) -> bool:
-        """Whether a unit has a record; asks the store only while it is not known."""
-        if unit not in self._done and self._records.find(unit) is not None:
-            self._done.add(unit)
-        return unit in self._done
-
-    def _committed(self, record: CommitRecord, won: bool) -> None:
-        self._done.add(record.unit)
-        if won:
-            self._won[record.unit] = record.write_id
 
 
 def _alone(share: Share) -> Progress:

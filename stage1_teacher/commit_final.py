@@ -1,35 +1,20 @@
-"""The end of a dump: the manifest as a pure function, and the removal of what lost."""
+"""The end of a dump: checking what is there, removing what lost, creating manifest.json."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from operator import eq
 
 from schemas import layout
-from schemas.alignment import merged_alignment
 from schemas.errors import ConflictError, DamagedError
-from schemas.manifest import Manifest, Settings, Shard, manifest_identity
+from schemas.ledger import INLINE, read_ledger
+from schemas.manifest import Manifest, Shard
 from schemas.plan import Plan
 from schemas.storage import Store, create_settled, replace_settled
 from schemas.storage_posix import intended_name
 from schemas.strict_json import json_bytes, parse_model
+from stage1_teacher.commit_manifest import Assembled
 from stage1_teacher.commit_records import Records
-
-_NO_HASH = "sha256:" + "0" * 64
-
-
-def build_manifest(plan: Plan, shards: Iterable[Shard]) -> Manifest:
-    """manifest.json of some shards: depends on nothing else, so all agree on it."""
-    ascending = sorted(shards, key=lambda shard: shard.unit)
-    manifest = Manifest(
-        **{name: getattr(plan.settings, name) for name in Settings.model_fields},
-        created_by=plan.created_by,
-        engine_options=plan.engine_options,
-        plan=plan.plan,
-        identity=_NO_HASH,
-        shards=ascending,
-        alignment=merged_alignment([shard.statistics.alignment for shard in ascending]),
-    )
-    return manifest.model_copy(update={"identity": manifest_identity(manifest)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,29 +33,36 @@ class Finaliser:
     records: Records
     done: AbstractSet[int]
 
-    def snapshot(self, manifest: Manifest) -> Manifest:
+    def snapshot(self, assembled: Assembled) -> None:
         """Adds a ledger version: the manifest of the units so far, unless it is there."""
-        path = layout.ledger_path(len(manifest.shards))
-        return parse_model(Manifest, self._settle(path, json_bytes(manifest)), path)
+        self._write_ledger(assembled)
+        self._settle(layout.ledger_path(len(assembled.shards)), json_bytes(assembled.manifest))
 
-    def finish(self, manifest: Manifest) -> None:
+    def finish(self, assembled: Assembled) -> Manifest:
         """Checks that every shard is there, removes what lost, and creates manifest.json.
+
+        Gives the manifest that is there in the end; another worker's may list the same shards in
+        files that another version of Parquet wrote.
 
         Raises:
             ConflictError: another manifest is there.
             DamagedError: a committed shard is not there with its size.
             PotstillError: the store failed.
         """
-        self._check_shards(manifest)
+        self._check_shards(assembled.shards)
         self.clean()
-        found = self._settle(layout.MANIFEST, json_bytes(manifest))
-        if parse_model(Manifest, found, layout.MANIFEST) != manifest:
+        self._write_ledger(assembled)
+        data = self._settle(layout.MANIFEST, json_bytes(assembled.manifest))
+        found = parse_model(Manifest, data, layout.MANIFEST)
+        if not self._same(found, assembled):
             raise ConflictError(
                 "another manifest.json appeared while this dump was being finished, and it "
                 "differs. Look at `potstill verify`, and at who else writes there."
             )
         if not self.records.decisive:
-            self._remove_others({shard.unit: shard.name for shard in manifest.shards})
+            self._remove_others({shard.unit: shard.name for shard in assembled.shards})
+        self._remove_old_ledgers(found)
+        return found
 
     def clean(self) -> None:
         """Removes what lost: files of committed units that their record does not name.
@@ -104,8 +96,31 @@ class Finaliser:
         settle = create_settled if self.records.decisive else replace_settled
         return settle(self.store, name, data)
 
-    def _check_shards(self, manifest: Manifest) -> None:
-        for folder, sizes in _expected(manifest).items():
+    def _write_ledger(self, assembled: Assembled) -> None:
+        for name, data in assembled.files.items():
+            create_settled(self.store, layout.ledger_part(name), data)
+
+    def _same(self, found: Manifest, assembled: Assembled) -> bool:
+        mine = assembled.manifest
+        if found == mine:
+            return True
+        parts = {"ledger": mine.ledger, "identity": mine.identity}
+        if mine.ledger is None or found.model_copy(update=parts) != mine:
+            return False
+        theirs = read_ledger(found, self.store.read, "the dump")
+        return len(theirs) == len(assembled.shards) and all(map(eq, theirs, assembled.shards))
+
+    def _remove_old_ledgers(self, manifest: Manifest) -> None:
+        """Removes what snapshots listed; by now everybody reads manifest.json."""
+        kept = {part.name for part in manifest.ledger or []}
+        names = self.store.names(layout.LEDGER_PARTS) if self._many() else []
+        self.store.remove(*(layout.ledger_part(name) for name in names if name not in kept))
+
+    def _many(self) -> bool:
+        return len(self.plan.units) > INLINE
+
+    def _check_shards(self, shards: Sequence[Shard]) -> None:
+        for folder, sizes in _expected(shards).items():
             found = self.store.sizes(folder) if sizes else {}
             for name, (unit, size) in sizes.items():
                 if found.get(name) != size:
@@ -141,10 +156,10 @@ class Finaliser:
                 self.store.remove(f"{layout.COMMITS}/{name}")
 
 
-def _expected(manifest: Manifest) -> dict[str, dict[str, tuple[int, int]]]:
-    """By folder and name: the unit and the size of every file that a manifest stands for."""
+def _expected(shards: Sequence[Shard]) -> dict[str, dict[str, tuple[int, int]]]:
+    """By folder and name: the unit and the size of every file that a ledger stands for."""
     expected: dict[str, dict[str, tuple[int, int]]] = {layout.DATA: {}, layout.HIDDEN: {}}
-    for shard in manifest.shards:
+    for shard in shards:
         expected[layout.DATA][shard.name] = (shard.unit, shard.bytes)
         if shard.hidden_sha256 is not None:
             expected[layout.HIDDEN][shard.name] = (shard.unit, shard.hidden_bytes)

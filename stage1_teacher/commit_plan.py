@@ -18,8 +18,8 @@ from schemas.storages import open_store
 from schemas.store_probe import probe_store
 from schemas.strict_json import json_bytes, parse_model
 
-MOST_UNITS = 40_000
-"""A manifest lists its shards inline, and readers take one of 64 MiB: about 1,100 bytes a shard."""
+MOST_UNITS = 1_000_000
+"""plan.json lists its units, and readers take one of 64 MiB: about 30 bytes a unit."""
 
 _SHOWN = 3
 
@@ -142,7 +142,7 @@ def _plan(
         nonce=secrets.token_hex(16),
         created_by=origin.created_by,
         engine_options=dict(origin.engine_options),
-    )
+    ).sealed()
 
 
 def _check_empty(store: Store, path: str | Path) -> None:
@@ -158,7 +158,7 @@ def _check_empty(store: Store, path: str | Path) -> None:
 def _check_number(units: Sequence[RowRange]) -> None:
     if len(units) > MOST_UNITS:
         raise ConfigError(
-            f"{len(units):,} work units are too many: a manifest lists at most {MOST_UNITS:,} "
+            f"{len(units):,} work units are too many: a dump has at most {MOST_UNITS:,} "
             f"shards. Raise --unit-size by a factor of {-(-len(units) // MOST_UNITS)} or more."
         )
 

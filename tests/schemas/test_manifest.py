@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from schemas.differences import differences
 from schemas.errors import DamagedError, FormatError
+from schemas.ledger import INLINE
 from schemas.manifest import (
     Capture,
     Manifest,
@@ -142,13 +143,18 @@ def test_differences_show_both_values() -> None:
 
 
 def test_the_largest_manifest_can_be_read(manifest: Manifest) -> None:
-    """MOST_UNITS shards, every number as long as it gets, stay below the cap on what is read."""
+    """A ledger inline, every number as long as it gets, stays below the cap on what is read."""
     shard = manifest.shards[0]
     long = {name: 10**12 for name in ("rows", "tokens", "positions", "bytes", "hidden_bytes")}
     shard = shard.model_copy(update={**long, "hidden_sha256": shard.sha256, "skipped": 10**9})
     many = manifest.model_copy(update={"shards": [shard] * 100})
     line = (len(json_bytes(many)) - len(json_bytes(manifest))) / 100
-    assert MOST_UNITS * line < LARGEST
+    assert 4 * INLINE * line < LARGEST
+
+
+def test_the_largest_plan_can_be_read() -> None:
+    range_of_rows = len("\n  [\n   1000000000,\n   1000000000\n  ],")
+    assert MOST_UNITS * range_of_rows < LARGEST
 
 
 def test_the_file_ends_as_files_do(manifest: Manifest, tmp_path: Path) -> None:

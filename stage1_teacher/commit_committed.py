@@ -1,0 +1,96 @@
+"""What of a dump is committed, as one worker knows it: units, records, and the manifest of them."""
+
+from collections.abc import Iterable, Iterator
+
+from schemas import layout
+from schemas.errors import InputError
+from schemas.ledger import INLINE, read_ledger
+from schemas.manifest import Manifest
+from schemas.plan import CommitRecord, Plan
+from schemas.storage import Store
+from schemas.strict_json import parse_model
+from stage1_teacher.commit_manifest import Assembled, assemble
+from stage1_teacher.commit_records import RECORDS
+
+
+class Committed:
+    """The committed units; looks at the store only where that is said.
+
+    Attributes:
+        records: the commit records on the store.
+        done: the units known to be committed.
+    """
+
+    def __init__(self, store: Store, plan: Plan) -> None:
+        self.records = RECORDS[plan.store_class](store)
+        self.done: set[int] = set()
+        self._store = store
+        self._plan = plan
+        self._read: dict[int, CommitRecord] = {}
+        self._won: dict[int, str] = {}
+        self._whole: Assembled | None = None
+
+    @property
+    def rows(self) -> int:
+        """Corpus rows of the units known to be done."""
+        return sum(self._plan.units[unit][1] - self._plan.units[unit][0] for unit in self.done)
+
+    def look(self) -> None:
+        """Looks at the store for what is done."""
+        self.done = self.records.done()
+
+    def has(self, unit: int) -> bool:
+        """Whether a unit is done; looks at the store when it was not before."""
+        if unit not in self.done and self.records.find(unit) is not None:
+            self.done.add(unit)
+        return unit in self.done
+
+    def add(self, record: CommitRecord, won: bool) -> None:
+        """Learns of a record; `won`: this worker created it."""
+        self.done.add(record.unit)
+        if won:
+            self._won[record.unit] = record.write_id
+
+    def all(self) -> dict[int, CommitRecord]:
+        """Looks, and gives the records by unit, ascending. Each is read once: they never change.
+
+        Raises:
+            InputError: the store replaced a record that it had created for this worker.
+        """
+        self.look()
+        for record in self._checked(self.records.read(sorted(self.done - self._read.keys()))):
+            self._read[record.unit] = record
+        return dict(sorted(self._read.items()))
+
+    def assembled(self) -> Assembled:
+        """Looks, and gives the manifest of what is done."""
+        if len(self._plan.units) <= INLINE:
+            found = self.all()
+            return assemble(self._plan, (r.shard for r in found.values()), len(found))
+        self.look()
+        records = self._checked(self.records.read(sorted(self.done)))
+        return assemble(self._plan, (r.shard for r in records), len(self.done))
+
+    def whole(self) -> Assembled:
+        """The same when no unit is missing, once; what is on the store already counts."""
+        if self._whole is None:
+            data = self._store.read(layout.MANIFEST)
+            self._whole = self.assembled() if data is None else self._existing(data)
+        return self._whole
+
+    def _existing(self, data: bytes) -> Assembled:
+        manifest = parse_model(Manifest, data, layout.MANIFEST)
+        shards = read_ledger(manifest, self._store.read, "the dump")
+        return Assembled(manifest=manifest, shards=shards, files={})
+
+    def _checked(self, records: Iterable[CommitRecord]) -> Iterator[CommitRecord]:
+        for record in records:
+            mine = self._won.get(record.unit, record.write_id) == record.write_id
+            if self.records.decisive and not mine:
+                raise InputError(
+                    f"the store replaced the record of unit {record.unit}, which it had created "
+                    "for this worker: it no longer creates a file only if it is absent, as it did "
+                    "when the dump was begun. Stop the other workers, have that mended, and run "
+                    "the same command again: it continues."
+                )
+            yield record
