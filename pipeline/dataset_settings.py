@@ -96,3 +96,44 @@ class ReencodeSettings(NewDumpSettings):
     temperatures: list[float] = Field(
         [], description="Temperatures kept, of those that the dump holds. Default: all."
     )
+
+
+class PushSettings(BaseModel):
+    """Which dump goes where."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+
+    dump: str = Field(min_length=1, description="The dump: a folder on this machine.")
+    to: str = Field(
+        min_length=1,
+        description="Where to: any fsspec URL, such as s3://bucket/dump, or "
+        "hf://datasets/OWNER/NAME on the Hub.",
+    )
+    private: bool = Field(True, description="A repository that is made on the Hub is private.")
+
+
+class PullSettings(BaseModel):
+    """Which dump comes here."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+
+    dump: str = Field(min_length=1, description="The dump: any fsspec URL, hf://datasets/… too.")
+    out: str = Field(min_length=1, description="The folder on this machine.")
+    expect: str | None = Field(
+        None,
+        pattern=r"^sha256:[0-9a-f]{64}$",
+        description="The identity that the dump must have.",
+    )
+
+
+class DiffSettings(BaseModel):
+    """Which two dumps are compared."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+
+    dumps: list[str] = Field(
+        min_length=2,
+        max_length=2,
+        description="The two dumps: folders or any fsspec URLs.",
+        json_schema_extra={"verbatim": True},
+    )

@@ -4,6 +4,7 @@ from dataclasses import asdict
 
 from pipeline.command import Call
 from pipeline.dataset_making import Made
+from pipeline.dataset_moves import Moved
 from pipeline.facts import facts
 
 
@@ -29,4 +30,20 @@ def show(call: Call, made: Made) -> int:
             "--out student",
         }
     )
+    return 0
+
+
+def show_moved(call: Call, moved: Moved) -> int:
+    """What was copied; gives the exit code."""
+    did = "would be copied" if moved.dry_run else "copied"
+    rows = {
+        "from": moved.source,
+        "to": moved.target,
+        "identity": moved.identity,
+        "files": f"{len(moved.copied):,} of {moved.files:,} {did}, {moved.bytes:,} bytes",
+    }
+    call.output.result(asdict(moved), facts(rows))
+    if not moved.dry_run:
+        line = f"potstill verify {moved.target}"
+        call.output.next({"prove the copy whole": line})
     return 0
