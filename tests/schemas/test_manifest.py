@@ -60,6 +60,14 @@ def test_a_stranger_finds_the_same_hashes(manifest: Manifest) -> None:
     assert digest({k: v for k, v in value.items() if k != "identity"}) == value["identity"]
 
 
+def test_what_came_later_leaves_older_plans_as_they_were(manifest: Manifest) -> None:
+    """Where the teacher's depth is not known the field is left out, as in dumps from before it."""
+    assert "hidden_depth" not in json.loads(json_bytes(manifest))["capture"]
+    known = manifest.model_copy(update={"capture": Capture(hidden_depth=30)})
+    assert json.loads(json_bytes(known))["capture"]["hidden_depth"] == 30
+    assert plan_identity(settings_of(known)) != manifest.plan
+
+
 def test_canonical_json() -> None:
     value = {"b": 1.0, "a": [1, 0.001953125, 1e-5, 1e16, None, True], "é": "ü\n"}
     expected = '{"a":[1,0.001953125,1e-05,1e+16,null,true],"b":1.0,"é":"ü\\n"}'

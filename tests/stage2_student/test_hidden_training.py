@@ -18,7 +18,7 @@ from tests.dumps import hidden_policy
 from tests.stage2_student.hidden_cases import log, make_hidden_dump, plan
 from tests.stage2_student.processes import in_processes
 from tests.stage2_student.test_parallelism import assert_same_training, shim
-from tests.stage2_student.trainings import load, make_dump, make_training
+from tests.stage2_student.trainings import load, make_dump, make_training, save_student
 
 LOSS = "fkl + 0.5*hidden_cosine(layers=1:2 last:last, projector=linear) + hidden_normalised"
 NAMES = ("student_1_teacher_2", "student_last_teacher_last")
@@ -127,6 +127,39 @@ def test_bfloat16_keeps_the_loss_in_float32(folder):
     found, expected = (log(run.out)[0]["hidden_normalised"] for run in (half, plain))
     assert found == pytest.approx(expected, rel=1e-2)
     assert float(torch.tensor(found).bfloat16()) != found
+
+
+def test_the_best_checkpoint_has_its_own_projectors(folder):
+    """The student of the lowest held-out KL comes with the projectors of that step."""
+    rate = {"learning_rate": 0.5, "schedule": "constant", "warmup_steps": 1}
+    words = {"loss": LOSS, "holdout": 0.3, "eval_steps": 1, "save_steps": 1, "steps": 3, **rate}
+    settings = make_training(folder, **words)
+    train(settings)
+    kls = [line["held_out_kl"] for line in log(settings.out)]
+    best = kls.index(min(kls)) + 1
+    assert best < 3
+    checkpoint = Path(settings.out) / "checkpoints" / f"step-{best}"
+    found, expected = projectors(settings.out), projectors(checkpoint)
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_adapters_and_projectors_are_trained_together(folder, monkeypatch):
+    monkeypatch.setattr("stage2_student.training_figures._SECONDS_BETWEEN", 0)
+    teacher = save_student(folder / "base")
+    words = {"loss": LOSS, "student": str(teacher), "lora_rank": 2, "steps": 4, "save_steps": 2}
+    whole = make_training(folder, out=str(folder / "whole"), **words)
+    cut = make_training(folder, out=str(folder / "cut"), **words)
+
+    def stop(progress):
+        if progress.stage == "train" and progress.done == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(StoppedError):
+        train(cut, stop)
+    train(cut.model_copy(update={"resume": True}))
+    train(whole)
+    assert_same(cut.out, whole.out, 1e-6)
+    assert log(whole.out)[-1]["hidden_normalised"] < log(whole.out)[0]["hidden_normalised"]
 
 
 @pytest.mark.parametrize(
