@@ -9,11 +9,13 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.dump_tokenizer import dump_tokenizer
+from schemas import layout
 from schemas.columns import TEXTS
 from schemas.dump_folder import DumpFolder
 from schemas.errors import InputError
+from schemas.licences import joint_conditions, stated_in
 from schemas.value_ranges import check_values
-from stage1_teacher.card import figures, hidden_sentence, policy_sentence
+from stage1_teacher.card import figures, hidden_sentence, policy_sentence, privacy_lines
 
 ALTERNATIVES = 5
 _SHOWN_IDS = 3
@@ -87,6 +89,9 @@ def summary(dump: DumpFolder) -> dict[str, Any]:
         "shards": len(dump.shards),
         **{name: value for name, value in asdict(found).items() if name != "generation"},
         "alignment": manifest.alignment.model_dump(),
+        "conditions": asdict(joint_conditions(stated_in(manifest))),
+        "privacy": privacy_lines(manifest),
+        "gold": dump.filesystem.exists(dump.join(layout.GOLD_INFO)),
         "first_ids": first_ids(dump),
     }
 

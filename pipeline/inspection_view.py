@@ -10,6 +10,8 @@ from rich.text import Text
 from pipeline.facts import alignment_text, facts, responses_text, set_aside_text
 from pipeline.inspection import SampleView, Token
 from pipeline.plain_text import visible
+from pipeline.report_words import size
+from pipeline.student_fit import Fit
 from schemas.manifest import GenerationCounts
 
 _VERDICTS: dict[object, str] = {True: "accepted", False: "rejected", None: "not known"}
@@ -41,8 +43,18 @@ def summary_view(found: dict[str, Any]) -> Table:
         f"{found['bytes_per_token']:.1f} bytes/token",
         "teacher's perplexity": f"{found['perplexity']:.2f}",
         "alignment": alignment_text(found["alignment"]),
+        "codec": f"{found['codec']}: every stored logit within max(1/64, 1/64 of its distance to "
+        "the largest) of the teacher's",
         "written by": found["created_by"],
     }
+    conditions = found["conditions"]
+    asked = [*conditions["demands"], *conditions["terms"], *conditions["conflicts"]]
+    if asked:
+        rows["licences ask for"] = "; ".join(asked)
+    if found["privacy"]:
+        rows["private data"] = "; ".join(found["privacy"])
+    if found["gold"]:
+        rows["gold sample"] = f"there; potstill verify {found['url']} --gold audits the dump by it"
     if found["generation"]:
         rows["written by the teacher"] = generation_text(found["generation"])
         rows["responses"] = responses_text(GenerationCounts(**found["responses"]))
@@ -54,6 +66,23 @@ def summary_view(found: dict[str, Any]) -> Table:
     if found["failed"]:
         rows["set aside"] = set_aside_text(found["failed"])
     return facts(rows)
+
+
+_SIGNS = {True: ("✓", "green"), False: ("✗", "bold red"), None: ("·", "dim")}
+
+
+def fit_view(fit: Fit) -> Iterator[RenderableType]:
+    """What `potstill inspect DUMP --for STUDENT` adds."""
+    yield Text()
+    yield Text(f"for {visible(fit.student)}", style="bold")
+    for check in fit.checks:
+        sign, style = _SIGNS[check.ok]
+        yield Text(f"{sign} {check.what}: {visible(check.said)}", style=style)
+    hidden = f", {size(fit.hidden_bytes)} more with hidden states" if fit.hidden_bytes else ""
+    yield Text(f"· to stream: {size(fit.bytes_per_epoch)} a pass{hidden}", style="dim")
+    yield Text(f"· its licence: {visible('; '.join(fit.licence))}", style="dim")
+    verdict = "✓ it fits" if fit.ok else "✗ it does not fit"
+    yield Text(verdict, style="bold green" if fit.ok else "bold red")
 
 
 def generation_text(plan: dict[str, Any]) -> str:

@@ -46,7 +46,7 @@ def locate_student(model: str) -> Source:
             "that save_pretrained wrote."
         )
     name = folder.resolve().name if local else model
-    return Source(folder=folder, name=name, license=_license(folder))
+    return Source(folder=folder, name=name, license=model_license(folder))
 
 
 def nearest_path(name: str) -> str:
@@ -76,7 +76,8 @@ def _from_hub(name: str) -> Path:
         ) from error
 
 
-def _license(folder: Path) -> str | None:
+def model_license(folder: Path) -> str | None:
+    """The licence in the front matter of a folder's model card, or None."""
     card = folder / "README.md"
     if not card.is_file():
         return None
