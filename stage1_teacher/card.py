@@ -1,6 +1,8 @@
 """The dataset card of a dump: README.md, whose front matter makes `load_dataset(<dump>)` work."""
 
 import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
@@ -12,6 +14,11 @@ from schemas.licences import is_unknown, joint_conditions, stated_in
 from schemas.manifest import Capture, GenerationCounts, Settings, Shard
 from stage1_teacher.preview_shard import has_preview
 
+_SUMS = (
+    *("rows", "tokens", "positions", "bytes", "hidden_bytes"),
+    *("skipped", "truncated", "failed"),
+)
+_MEANS = ("kept", "drawn", "tail_mass", "negative_logprob")
 TAGS = ["knowledge-distillation", "logits", "potstill"]
 _SIZES = (
     (1_000, "n<1K"),
@@ -46,44 +53,43 @@ class Figures:
     generation: GenerationCounts | None
 
 
-def figures(shards: list[Shard]) -> Figures:
-    """Sums and means over the ledger."""
-    tokens = sum(shard.tokens for shard in shards)
-    positions = sum(shard.positions for shard in shards)
-    data = sum(shard.bytes for shard in shards)
-    hidden = sum(shard.hidden_bytes for shard in shards)
-
-    def mean(name: str) -> float:
-        return float(sum(getattr(s.statistics, name) for s in shards)) / max(1, positions)
-
+def figures(shards: Iterable[Shard]) -> Figures:
+    """Sums and means over the ledger, which may be long: one pass."""
+    sums: Counter[str] = Counter()
+    means = dict.fromkeys(_MEANS, 0.0)
+    responses: list[GenerationCounts] = []
+    for shard in shards:
+        sums.update({name: getattr(shard, name) for name in _SUMS})
+        for name in _MEANS:
+            means[name] += getattr(shard.statistics, name)
+        responses = _generation(responses, shard.generation)
+    positions, tokens = max(1, sums["positions"]), max(1, sums["tokens"])
     return Figures(
-        rows=sum(shard.rows for shard in shards),
-        tokens=tokens,
-        positions=positions,
-        bytes=data + hidden,
-        bytes_per_token=data / max(1, tokens),
-        hidden_bytes_per_token=hidden / max(1, tokens),
-        kept=mean("kept"),
-        drawn=mean("drawn"),
-        tail_mass=mean("tail_mass"),
-        perplexity=float(np.exp(mean("negative_logprob"))),
-        skipped=sum(shard.skipped for shard in shards),
-        truncated=sum(shard.truncated for shard in shards),
-        failed=sum(shard.failed for shard in shards),
-        generation=_generation(shards),
+        **{name: sums[name] for name in ("rows", "tokens", "positions")},
+        **{name: sums[name] for name in ("skipped", "truncated", "failed")},
+        bytes=sums["bytes"] + sums["hidden_bytes"],
+        bytes_per_token=sums["bytes"] / tokens,
+        hidden_bytes_per_token=sums["hidden_bytes"] / tokens,
+        kept=means["kept"] / positions,
+        drawn=means["drawn"] / positions,
+        tail_mass=means["tail_mass"] / positions,
+        perplexity=float(np.exp(means["negative_logprob"] / positions)),
+        generation=responses[0] if responses else None,
     )
 
 
-def _generation(shards: list[Shard]) -> GenerationCounts | None:
-    """What became of all responses; None where the teacher wrote none."""
-    found = [shard.generation for shard in shards if shard.generation is not None]
-    if not found:
-        return None
+def _generation(
+    so_far: list[GenerationCounts], more: GenerationCounts | None
+) -> list[GenerationCounts]:
+    """What became of all responses; nothing where the teacher wrote none."""
+    found = [*so_far, *([more] if more else [])]
+    if len(found) < 2:
+        return found
     names = GenerationCounts.model_fields
-    return GenerationCounts(**{name: sum(getattr(c, name) for c in found) for name in names})
+    return [GenerationCounts(**{name: sum(getattr(c, name) for c in found) for name in names})]
 
 
-def dataset_card(settings: Settings, shards: list[Shard], created_by: str) -> str:
+def dataset_card(settings: Settings, shards: Sequence[Shard], created_by: str) -> str:
     """README.md: front matter through huggingface_hub, the body from card.md.jinja."""
     from huggingface_hub import DatasetCard, DatasetCardData
 

@@ -110,7 +110,7 @@ class Control:
         self._report = report
         self._clock = clock
         self._sleep = sleep
-        self._looked = clock()
+        self._looked = clock() - LOOK_SECONDS
         found = request_at(store)
         self._old = found.id if found and found.verb == "stop" else None
 

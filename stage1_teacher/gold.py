@@ -90,13 +90,13 @@ class _Chosen:
 
 
 def gold_files(
-    url: str, manifest: Manifest, engine: Engine, recipe: GoldRecipe
+    url: str, dump: tuple[Manifest, Sequence[Shard]], engine: Engine, recipe: GoldRecipe
 ) -> Iterator[tuple[str, bytes]]:
     """Names and contents of the files under gold/; gold.json last.
 
     Args:
         url: the dump's folder, whose units are all committed.
-        manifest: what its manifest.json will be.
+        dump: what its manifest.json will be, and the ledger.
         engine: runs the teacher.
         recipe: how much, and of whom.
 
@@ -106,8 +106,9 @@ def gold_files(
     """
     from stage1_teacher.head_file import find_head
 
+    manifest, shards = dump
     head = find_head(recipe.teacher, recipe.trust_remote_code)
-    chosen = list(_choose(url, manifest, recipe.sequences))
+    chosen = list(_choose(url, shards, recipe.sequences))
     states = list(_states(engine, [c.sample for c in chosen], recipe.layers))
     info = GoldInfo(
         plan=manifest.plan,
@@ -143,12 +144,12 @@ def _logits_dtype(manifest: Manifest) -> Dtype:
     return "bfloat16" if found == "bfloat16" else "float32"
 
 
-def _choose(url: str, manifest: Manifest, count: int) -> Iterator[_Chosen]:
+def _choose(url: str, shards: Sequence[Shard], count: int) -> Iterator[_Chosen]:
     """Rows spread evenly over the dump."""
-    total = sum(shard.rows for shard in manifest.shards)
+    total = sum(shard.rows for shard in shards)
     wanted = sorted({(2 * i + 1) * total // (2 * count) for i in range(count)}) if total else []
     start = 0
-    for shard in manifest.shards:
+    for shard in shards:
         rows = [index - start for index in wanted if start <= index < start + shard.rows]
         if rows:
             yield from _read_rows(url, shard, rows)

@@ -6,12 +6,13 @@ token ids and one chunk of signals, however long the corpus is.
 """
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
 from schemas import layout
 from schemas.errors import StoppedError
-from schemas.manifest import Alignment, GenerationCounts, Manifest, Settings, settings_of
+from schemas.manifest import Alignment, GenerationCounts, Settings, settings_of
 from schemas.progress import Report, ignore
 from schemas.storages import open_store
 from stage1_teacher.card import dataset_card, figures
@@ -128,14 +129,15 @@ def _dump(
     work.share = settings.share
     meter = Meter(report=report, total=prepared.settings.corpus.rows)
     if work.complete:
-        return _summary(settings, work.manifest(), meter, None)
+        return _summary(settings, work, meter, None)
     if settings.cluster == "ray":
         from stage1_teacher.ray_dump import run_on_ray
 
         won = run_on_ray(settings, work, meter, created_by())
     else:
         won = _compute(settings, prepared, work, (meter, asked))
-    return _summary(settings, _finished(work, prepared, settings.out), meter, won)
+    _finish(work, prepared, settings.out)
+    return _summary(settings, work, meter, won)
 
 
 def _compute(
@@ -146,19 +148,19 @@ def _compute(
     store = open_store(settings.out)
     control = Control(store, asked, meter.report)
     worker = UnitWorker(work=work, prepared=prepared, meter=meter, control=control, store=store)
-    with worker:
-        for unit in work.units(meter.report):
+    with worker, closing(work.units(meter.report)) as units:  # leases are given back at once
+        for unit in units:
             worker.compute(unit)
     return worker.won
 
 
-def _finished(work: Work, prepared: Prepared, folder: str) -> Manifest:
-    """The manifest of a dump without missing units, written by whoever is first."""
+def _finish(work: Work, prepared: Prepared, folder: str) -> None:
+    """Completes a dump without missing units, unless somebody did."""
     if work.complete:
-        return work.manifest()
+        return
     check_budget(work.committed(), prepared.allowed_failures)
     _publish(work, prepared, folder)
-    return work.finalise()
+    work.finalise()
 
 
 def _publish(work: Work, prepared: Prepared, folder: str) -> None:
@@ -166,14 +168,15 @@ def _publish(work: Work, prepared: Prepared, folder: str) -> None:
     manifest = work.manifest()
     for name, data in prepared.tokenizer_files.items():
         work.publish(f"{layout.TOKENIZER}/{name}", data)
-    shards, capture = manifest.shards, manifest.capture
+    shards, capture = work.shards(), manifest.capture
     hidden = hidden_recipe(capture)
     if hidden is not None and hidden.projection is not None:
         work.publish(layout.PROJECTION, projection_file(hidden.projection))
     if has_preview(settings_of(manifest)):
         work.publish(PREVIEW_NAME, preview_parquet(folder, shards, capture, prepared.decoder))
     if prepared.gold is not None:
-        for name, data in gold_files(str(folder), manifest, prepared.engine, prepared.gold):
+        whole = (manifest, shards)
+        for name, data in gold_files(folder, whole, prepared.engine, prepared.gold):
             work.publish(name, data)
     card = dataset_card(settings_of(manifest), shards, manifest.created_by)
     work.publish(layout.CARD, card.encode())
@@ -183,11 +186,10 @@ def _publish(work: Work, prepared: Prepared, folder: str) -> None:
         work.publish(layout.SET_ASIDE_FILE, b"".join(failures))
 
 
-def _summary(
-    settings: DumpSettings, manifest: Manifest, meter: Meter, won: int | None
-) -> DumpSummary:
+def _summary(settings: DumpSettings, work: Work, meter: Meter, won: int | None) -> DumpSummary:
     """`won` is None when the dump was finished before."""
-    found = figures(manifest.shards)
+    manifest, shards = work.manifest(), work.shards()
+    found = figures(shards)
     return DumpSummary(
         path=settings.out,
         identity=manifest.identity,
@@ -202,7 +204,7 @@ def _summary(
         skipped=found.skipped,
         truncated=found.truncated,
         failed=found.failed,
-        units=len(manifest.shards),
+        units=len(shards),
         units_done=won or 0,
         seconds=meter.seconds if won else 0.0,
         tokens_per_second=meter.tokens_per_second if won else 0.0,

@@ -66,7 +66,7 @@ class UnitWorker:
             StoppedError: the same, by `potstill stop`.
             PotstillError: see its text.
         """
-        self._control.look()
+        self._control.check()
         if self._source is None:
             self._source = self._start()
         with self._control.asked.deferred(), self._work.attempt(unit) as attempt:

@@ -109,7 +109,7 @@ def test_requests_are_read_seldom(tmp_path):
     for _ in range(22):
         now[0] += 0.5
         watched.check()
-    assert len(reads) == 1 + 2, "at the beginning, after 5 s and after 10 s"
+    assert len(reads) == 1 + 3, "at the beginning, at the first check, after 5 s and after 10 s"
 
 
 def test_an_unreachable_store_stops_nobody(tmp_path):
