@@ -3,7 +3,8 @@
     6e-4 · (125e6 / parameters) ^ 0.4, at most 1e-3; a quarter of it for a whole checkpoint
 
 A power law through the sizes of Brown et al. 2020, arXiv:2005.14165, table 2.1 (125M: 6e-4, 1.3B:
-2e-4, 13B: 1e-4). A whole checkpoint has more to lose than to learn.
+2e-4, 13B: 1e-4). A whole checkpoint has more to lose than to learn; adapters leave it as it is, and
+begin at nothing.
 """
 
 _REFERENCE = 125e6
@@ -18,7 +19,7 @@ def peak_rate(parameters: int, whole: bool) -> float:
 
     Args:
         parameters: of the student, tied ones counted once.
-        whole: whether it is a checkpoint of which nothing was left out.
+        whole: whether a checkpoint of which nothing was left out is itself changed.
     """
     rate = min(_MOST, _AT_REFERENCE * (_REFERENCE / max(parameters, 1)) ** _POWER)
     return float(f"{rate * (_OF_WHOLE if whole else 1):.1e}")

@@ -86,7 +86,8 @@ def learning_rate(settings: TrainSettings, steps: int, parameters: int) -> Learn
             "--warmup-steps, or more --steps or --epochs."
         )
     decay = settings.decay_steps or math.ceil(DECAY_SHARE * steps)
-    whole = settings.student is not None and not settings.student_layers
+    kept = settings.student is not None and not settings.student_layers
+    whole = kept and settings.lora_rank is None
     return LearningRate(
         peak=settings.learning_rate or peak_rate(parameters, whole),
         schedule=settings.schedule,

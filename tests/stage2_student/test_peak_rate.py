@@ -25,5 +25,6 @@ def test_small_students_have_a_limit_and_whole_checkpoints_a_quarter():
 def test_what_is_given_counts_and_what_the_student_starts_from():
     assert peak(125_000_000, student="s") == 1.5e-4
     assert peak(125_000_000, student="s", student_layers=[0, 3]) == 6e-4
+    assert peak(125_000_000, student="s", lora_rank=8) == 6e-4
     assert peak(125_000_000, student_config="c") == 6e-4
     assert peak(125_000_000, student="s", learning_rate=7e-5) == 7e-5
