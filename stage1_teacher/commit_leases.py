@@ -14,7 +14,7 @@ import os
 import platform
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from schemas import layout
@@ -127,6 +127,14 @@ def _host() -> str:
     boot = Path("/proc/sys/kernel/random/boot_id")
     name = platform.node() + (boot.read_text() if boot.exists() else "")
     return hashlib.sha256(name.encode()).hexdigest()[:16]
+
+
+def holders(store: Store, unfinished: Collection[int]) -> int:
+    """Workers that hold one of these blocks and are not known to be gone."""
+    matches = [_NAME.match(name) for name in store.names(layout.LEASES)]
+    names = [m.string for m in matches if m and int(m["block"]) in unfinished]
+    contents = [store.read(f"{layout.LEASES}/{name}") for name in names]
+    return len({content for content in contents if content and not gone(content)})
 
 
 def gone(content: bytes) -> bool:

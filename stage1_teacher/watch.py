@@ -1,6 +1,5 @@
 """A dump under construction as seen from outside: plan, records, leases. Writes nothing."""
 
-import json
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,7 +9,8 @@ from schemas.plan import Plan
 from schemas.storage import explained
 from schemas.storages import open_store
 from schemas.strict_json import parse_model
-from stage1_teacher.commit_leases import gone
+from stage1_teacher.commit import units_per_lease
+from stage1_teacher.commit_leases import holders
 from stage1_teacher.commit_records import RECORDS
 from stage1_teacher.control import request_at
 
@@ -100,16 +100,10 @@ class Watcher:
             self._failed += record.shard.failed
 
     def _workers(self) -> int:
-        names = self._store.names(layout.LEASES)
-        contents = [self._store.read(f"{layout.LEASES}/{name}") for name in names]
-        return len({_worker(content) for content in contents if content and not gone(content)})
-
-
-def _worker(lease: bytes) -> str:
-    try:
-        return str(json.loads(lease)["worker"])
-    except (ValueError, KeyError, TypeError):
-        return ""
+        """Blocks that are done keep their leases, so only the others are looked at."""
+        size = units_per_lease(len(self._plan.units))
+        open_units = set(range(len(self._plan.units))) - self._seen
+        return holders(self._store, {unit // size for unit in open_units})
 
 
 def _condition(complete: bool, asked: Literal["pause", "stop"] | None, workers: int) -> Condition:

@@ -190,7 +190,7 @@ def test_a_crash_while_new_rows_are_written_leaves_no_night(night, tmp_path, mon
 
 def test_a_night_whose_rows_were_removed_says_what_to_do(night, tmp_path, monkeypatch):
     write_rows(tmp_path / "corpus/a.jsonl", [text(1)])
-    monkeypatch.setattr(run, "_finished", lambda *_: 1 / 0)
+    monkeypatch.setattr(run, "_finish", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         night()
     monkeypatch.undo()

@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import psutil
@@ -50,10 +49,9 @@ def actors() -> list[psutil.Process]:
     return [p for p in children if "MapWorker" in " ".join(p.cmdline())]
 
 
-def kill_one_actor(killed: list[int], out: Path) -> None:
+def kill_one_actor(killed: list[int], out: Path, over: threading.Event) -> None:
     """As soon as something is committed, so that it is at work."""
-    for _ in range(2400):
-        time.sleep(0.05)
+    while not over.wait(0.05):
         if list(out.glob(".potstill/commits/*/*.json")) and (found := actors()):
             killed.append(found[0].pid)
             os.kill(found[0].pid, signal.SIGKILL)
@@ -63,12 +61,16 @@ def kill_one_actor(killed: list[int], out: Path) -> None:
 @pytest.mark.slow
 def test_two_actors_share_a_dump_and_one_is_killed(folder: Path) -> None:
     killed: list[int] = []
-    thread = threading.Thread(target=kill_one_actor, args=(killed, folder / "ray"))
+    over = threading.Event()
+    thread = threading.Thread(target=kill_one_actor, args=(killed, folder / "ray", over))
     thread.start()
     reports = []
     more = {"cluster": "ray", "cluster_workers": 2, "cpus_per_worker": 0.5}
-    summary = dump(settings(folder, "ray", **more), reports.append)
-    thread.join()
+    try:
+        summary = dump(settings(folder, "ray", **more), reports.append)
+    finally:
+        over.set()
+        thread.join()
     assert killed, "no actor was seen"
     assert (summary.rows, summary.failed, summary.units) == (ROWS, 1, 13)
     assert max(progress.done for progress in reports if progress.stage == "dump") == ROWS + 1
