@@ -2,6 +2,7 @@
 
 import difflib
 import re
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -66,8 +67,8 @@ def read_small(filesystem: Any, path: str) -> bytes | None:
         TemporaryError: the store failed.
     """
     try:
-        if isinstance(filesystem, LocalFileSystem) and Path(path).is_symlink():
-            raise DamagedError(f"{path} is a symbolic link; these are not followed inside a dump.")
+        if isinstance(filesystem, LocalFileSystem):
+            _check_regular(Path(path))
         with store_failures(path):
             size = filesystem.size(path)
             if size is not None and size > LARGEST:
@@ -82,6 +83,15 @@ def read_small(filesystem: Any, path: str) -> bytes | None:
         raise InputError(f"{path} may not be read: {error.strerror or error}.") from error
     except OSError as error:
         raise TemporaryError(f"{path} could not be read: {error}. Try again later.") from error
+
+
+def _check_regular(path: Path) -> None:
+    """Refuses links, which could lead anywhere, and pipes, which could keep us waiting for ever."""
+    mode = path.lstat().st_mode
+    if stat.S_ISLNK(mode):
+        raise DamagedError(f"{path} is a symbolic link; these are not followed inside a dump.")
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise DamagedError(f"{path} is no regular file; take a fresh copy of the dump.")
 
 
 def newest_ledger(filesystem: Any, path: str) -> bytes | None:

@@ -17,13 +17,17 @@ from fsspec.implementations.local import LocalFileSystem
 
 from schemas.columns import Column, arrow_schema
 from schemas.errors import DamagedError, PotstillError, TemporaryError
-from schemas.parquet_footer import footer_encodings
+from schemas.parquet_footer import footer_claims
 from schemas.shards import FOOTER_KEY
 from schemas.store_failures import store_failure
 from schemas.strict_json import parse_json
 
 LARGEST_FOOTER = 64 << 20
 """Bytes; a footer grows with row groups times columns, and has 10 kB per row group."""
+
+_ALWAYS_UNPACKED = 64 << 20
+_MOST_UNPACKED = 200
+"""Bytes of content that are always believed, and those per byte of the file: ours have 3 to 10."""
 
 _MAGIC = b"PAR1"
 _HOOKS = b"ARROW:schema"
@@ -43,7 +47,7 @@ def open_parquet(filesystem: Any, path: str, size: int) -> pq.ParquetFile:
     """
     local = isinstance(filesystem, LocalFileSystem)
     try:
-        found = _regular_size(path) if local else filesystem.size(path)
+        found = regular_size(path) if local else filesystem.size(path)
         if found != size:
             raise ShardFault(f"it has {found:,} bytes instead of {size:,}: cut short or altered")
         source = filesystem.open(path, "rb")
@@ -84,7 +88,13 @@ def check_footer(
         raise ShardFault(f"it has {metadata.num_rows} rows instead of {expected['rows']}")
 
 
-def _regular_size(path: str) -> int:
+def regular_size(path: str) -> int:
+    """The size of a local file that is no link, pipe or device.
+
+    Raises:
+        ShardFault: it is one.
+        OSError: it is not there, or may not be looked at.
+    """
     status = os.lstat(path)
     if not stat.S_ISREG(status.st_mode):
         raise ShardFault("it is no regular file: symbolic links are not followed inside a dump")
@@ -92,7 +102,7 @@ def _regular_size(path: str) -> int:
 
 
 def check_raw_footer(source: BinaryIO, size: int) -> None:
-    """Refuses what does not end as Parquet, carries an Arrow schema or names other encodings.
+    """Refuses what does not end as Parquet, carries an Arrow schema, or is a bomb.
 
     All that before pyarrow opens it.
 
@@ -110,7 +120,7 @@ def check_raw_footer(source: BinaryIO, size: int) -> None:
         raise ShardFault(
             "its footer carries an Arrow schema, which no shard has and which can run code"
         )
-    _check_encodings(footer)
+    _check_claims(footer, size)
 
 
 def _schema_difference(file: pq.ParquetFile, expected: pa.Schema) -> str:
@@ -124,14 +134,21 @@ def _schema_difference(file: pq.ParquetFile, expected: pa.Schema) -> str:
     return f"{extra[0]} is unknown" if extra else "their order differs"
 
 
-def _check_encodings(footer: bytes) -> None:
-    """Refuses encodings that we do not write: dictionaries make bombs of a few hundred bytes."""
+def _check_claims(footer: bytes, size: int) -> None:
+    """Refuses bombs: encodings that we do not write, or far more content than so few bytes hold."""
     try:
-        others = footer_encodings(footer) - _ENCODINGS
+        claims = footer_claims(footer)
     except ValueError as error:
         raise ShardFault(f"it is no readable Parquet file: {error}") from error
+    others = claims.encodings - _ENCODINGS
     if others:
         raise ShardFault(f"a column is encoded as {', '.join(sorted(others))}")
+    most = _ALWAYS_UNPACKED + _MOST_UNPACKED * size
+    if claims.uncompressed > most:
+        raise ShardFault(
+            f"it would unpack from {size:,} to {claims.uncompressed:,} bytes; at most {most:,} are "
+            "believed"
+        )
 
 
 def _unreadable(error: OSError) -> PotstillError:

@@ -33,7 +33,7 @@ def tokenizer_fingerprint(text: str | bytes) -> str:
             "normalizer": _canonical(content.get("normalizer")),
             "pre_tokenizer": _canonical(content.get("pre_tokenizer")),
         }
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ModelError(
             f"a tokenizer.json cannot be read ({type(error).__name__}: {error}). "
             "Take a fresh copy of the tokenizer."

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
+from fsspec.implementations.local import LocalFileSystem
 
 from schemas import layout
 from schemas.dump_folder import DumpFolder
@@ -17,6 +18,7 @@ from schemas.errors import DamagedError, TemporaryError
 from schemas.hidden_states import first_state_problem
 from schemas.manifest import Shard
 from schemas.row_group import list_column, nested_column
+from schemas.shard_reading import ShardFault, regular_size
 from schemas.shard_sums import ShardSums
 from schemas.store_failures import store_failures
 from schemas.value_ranges import first_problem
@@ -91,10 +93,15 @@ def verify_shard(dump: DumpFolder, shard: Shard, tick: Tick) -> ShardVerdict:
 
 def _hash_findings(dump: DumpFolder, name: str, expected: str, tick: Tick) -> Iterator[Finding]:
     try:
+        if isinstance(dump.filesystem, LocalFileSystem):
+            regular_size(dump.join(name))  # a pipe or a device would keep us for ever
         with store_failures(f"{name} in {dump.url}"):
             found = _sha256(dump.filesystem, dump.join(name), tick)
     except FileNotFoundError:
         yield Finding(where=name, problem="the file is missing", cure=FRESH)
+        return
+    except ShardFault as error:
+        yield Finding(where=name, problem=str(error), cure=FRESH)
         return
     except OSError as error:
         raise TemporaryError(f"{name} could not be read: {error}. Try again later.") from error
