@@ -101,9 +101,11 @@ def _begin(run: _Run) -> Night | None:
 def _dump(run: _Run, night: Night, *, resumed: bool) -> None:
     corpus = corpus_of(run.settings)
     licence = run.settings.corpus_license or corpus_license(run.settings.corpus, corpus)
-    settings = run.settings.of_dump(str(night.corpus), str(night.dump), licence)
+    place = night.dump if night.dump.exists() else night.begun_dump
+    settings = run.settings.of_dump(str(night.corpus), str(place), licence)
     summary = run.tools.dump(settings, run.report, lambda asked: _check_agrees(run.folder, asked))
-    told = {"name": night.name, "resumed": resumed, **_figures(summary)}
+    run.folder.show(night)
+    told = {"name": night.name, "resumed": resumed, **_figures(summary), "path": str(night.dump)}
     run.folder.finish(night, told)
     run.book.note(dumps=(*run.book.status.dumps, told))
 
@@ -131,7 +133,7 @@ def _check_agrees(folder: NightlyFolder, asked: Settings) -> None:
 
 
 def _figures(summary: DumpSummary) -> dict[str, Any]:
-    names = ("path", "identity", "rows", "tokens", "bytes", "failed", "skipped", "units")
+    names = ("identity", "rows", "tokens", "bytes", "failed", "skipped", "units")
     told = asdict(summary)
     return {name: told[name] for name in names}
 

@@ -4,6 +4,7 @@
     OUT/.nightly/2026-11-21/           its night: appears whole, before the dump begins
         <corpus>.jsonl.zst             the rows that were new
         rows.sha256                    16 bytes of the hash of each
+        dump/                          the dump, until it is complete
         done.json                      written when the dump is complete
     OUT/.nightly/status.json, log.jsonl, lock
 
@@ -49,6 +50,11 @@ class Night:
     dump: Path
 
     @property
+    def begun_dump(self) -> Path:
+        """Where its dump grows."""
+        return self.folder / "dump"
+
+    @property
     def done(self) -> bool:
         """Whether its dump is complete."""
         return (self.folder / DONE).exists()
@@ -64,8 +70,8 @@ class Night:
         if len(found) != 1:
             raise FormatError(
                 f"the night {self.name} is not finished, and its rows are gone: {self.folder} "
-                f"holds {len(found)} .jsonl.zst files. Remove that folder and {self.dump}: its "
-                "rows count as new again."
+                f"holds {len(found)} .jsonl.zst files. Remove that folder: its rows count as new "
+                "again."
             )
         return found[0]
 
@@ -125,6 +131,12 @@ class NightlyFolder:
             return night
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+    def show(self, night: Night) -> None:
+        """Moves a complete dump to its place, unless it is there."""
+        if not night.dump.exists():
+            night.begun_dump.rename(night.dump)
+            sync_folder(self.path)
 
     def finish(self, night: Night, told: Mapping[str, Any]) -> None:
         """Marks a night as done."""

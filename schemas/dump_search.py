@@ -37,10 +37,13 @@ def expand(pattern: str) -> list[str]:
 
 
 def _folders(filesystem: Any, pattern: str) -> list[str]:
+    """What matches; as in a shell, a name that begins with a dot does so only when asked for."""
+    hidden = pattern.rpartition("/")[2].startswith(".")
     try:
-        return sorted(str(match) for match in filesystem.glob(pattern) if filesystem.isdir(match))
+        found = [str(match) for match in filesystem.glob(pattern) if filesystem.isdir(match)]
     except FileNotFoundError:  # there is not even the bucket
         return []
+    return sorted(m for m in found if hidden or not m.rpartition("/")[2].startswith("."))
 
 
 def locate(url: str, **options: Any) -> tuple[Any, str]:

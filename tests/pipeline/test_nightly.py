@@ -14,7 +14,7 @@ from pipeline.nightly import Tools, run_night
 from pipeline.nightly_folder import NightlyFolder
 from pipeline.nightly_settings import NightlySettings
 from pipeline.nightly_status import StatusBook, poster
-from schemas.dump_folder import open_dump
+from schemas.dump_folder import open_dump, open_dumps
 from schemas.errors import ConfigError, ConflictError, FormatError, TemporaryError
 from schemas.verify import verify
 from stage1_teacher import run
@@ -99,7 +99,9 @@ def test_three_nights_with_a_failure_in_the_second(night, tmp_path, monkeypatch)
         night()
     told = status(tmp_path)
     assert (told["state"], told["exit_code"], told["message"]) == ("failed", 5, "the store is gone")
-    assert not (dumps / "2026-11-02/manifest.json").exists()
+    assert not (dumps / "2026-11-02").exists(), "only complete dumps stand beside each other"
+    assert len(open_dumps([str(dumps / "*")])) == 1
+    assert (dumps / ".nightly/2026-11-02/dump/.potstill/plan.json").exists()
     monkeypatch.setattr(UnitWorker, "compute", failing)
 
     write_rows(corpus / "wednesday.jsonl", [text(n) for n in range(22, 25)])
@@ -110,6 +112,7 @@ def test_three_nights_with_a_failure_in_the_second(night, tmp_path, monkeypatch)
     assert [d["resumed"] for d in third.dumps] == [True, False]
     assert texts_of(dumps / "2026-11-02") == wanted(range(10, 22))
     assert texts_of(dumps / "2026-11-03") == wanted(range(22, 25))
+    assert [d["path"] for d in third.dumps] == [str(dumps / f"2026-11-0{n}") for n in (2, 3)]
     assert all(verify(str(dumps / f"2026-11-0{n}")).ok for n in (1, 2, 3))
     assert open_dump(dumps / "2026-11-03").manifest.corpus.name == "corpus"
     lines = (dumps / ".nightly/log.jsonl").read_text().splitlines()
@@ -195,8 +198,29 @@ def test_a_night_whose_rows_were_removed_says_what_to_do(night, tmp_path, monkey
         night()
     monkeypatch.undo()
     next((tmp_path / "dumps/.nightly/2026-11-01").glob("*.zst")).unlink()
-    with pytest.raises(FormatError, match="Remove that folder and"):
+    with pytest.raises(FormatError, match="Remove that folder"):
         night()
+
+
+def test_a_crash_before_or_after_the_move_is_mended(night, tmp_path, monkeypatch):
+    dumps = tmp_path / "dumps"
+    write_rows(tmp_path / "corpus/a.jsonl", [text(1)])
+    moved = NightlyFolder.show
+    monkeypatch.setattr(NightlyFolder, "show", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        night()
+    assert (dumps / ".nightly/2026-11-01/dump/manifest.json").exists()
+
+    def move_and_crash(folder, of_night):
+        moved(folder, of_night)
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(NightlyFolder, "show", move_and_crash)
+    with pytest.raises(ZeroDivisionError):
+        night()
+    monkeypatch.undo()
+    assert [d["resumed"] for d in night().dumps] == [True]
+    assert texts_of(dumps / "2026-11-01") == wanted([1])
 
 
 def test_a_second_run_at_the_same_time_is_refused_and_leaves_the_status_alone(
