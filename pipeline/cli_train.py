@@ -83,7 +83,8 @@ def _shown(done: "TrainSummary") -> dict[str, str]:
         "time": f"{duration(done.seconds)}, {done.tokens_per_second:,.0f} tokens/s",
     }
     if done.held_out_kl is not None:
-        shown["held-out KL"] = f"{done.held_out_kl:.4f} at step {done.best_step:,}, taken"
+        of = f"step {done.best_step:,}, whose weights were taken"
+        shown["held-out KL"] = f"{done.held_out_kl:.4f} at {of}"
     if done.resumed_at:
         shown["went on"] = f"from step {done.resumed_at:,}"
     return shown

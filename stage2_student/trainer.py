@@ -135,7 +135,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]  # transformers' types
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
         """The norm over all ranks; every rank stops here, before the weights are touched."""
         norm = super()._get_grad_norm(model, grad_norm=grad_norm)
-        if not math.isfinite(norm):
+        if norm is not None and not math.isfinite(norm):  # DeepSpeed may give none
             names = gather_object(self._suspects)
             raise ModelError(diverged(self.state.global_step, names))
         return norm
