@@ -1,12 +1,19 @@
 """`potstill verify`: proves a dump whole and aligned, without a teacher."""
 
+import os
+import re
 from dataclasses import asdict
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from pipeline.command import Call, Spec
 from schemas.errors import ConfigError
+
+if TYPE_CHECKING:
+    from schemas.verify_shard import Finding
+
+_MOST_JOBS = 8
 
 
 class VerifySettings(BaseModel):
@@ -27,11 +34,49 @@ class VerifySettings(BaseModel):
         ".svg or .png.",
     )
 
+    jobs: int | None = Field(
+        None,
+        ge=1,
+        description="Shards verified at the same time. Default: as many as the machine has cores, "
+        "at most 8.",
+    )
+    subset: str | None = Field(
+        None,
+        description="Only a share of the shards: 1/7 to 7/7 go through a dump in seven nights.",
+    )
+    repair: bool = Field(
+        False,
+        description="Move what is bad aside and re-open its units: the `potstill dump` command "
+        "that made the dump then makes them again.",
+    )
+
+    @field_validator("subset")
+    @classmethod
+    def _a_share(cls, subset: str | None) -> str | None:
+        if subset is not None:
+            share_of(subset)
+        return subset
+
     @model_validator(mode="after")
     def _plot_of_an_audit(self) -> Self:
         if self.plot is not None and not self.gold:
             raise ConfigError("plot is of an audit. Give --gold, too, or leave it out.")
         return self
+
+
+def share_of(text: str) -> tuple[int, int]:
+    """`1/7` as two numbers.
+
+    Raises:
+        ConfigError: it is no such share.
+    """
+    found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
+    part, parts = (int(found[1]), int(found[2])) if found else (0, 0)
+    if not 1 <= part <= parts:
+        raise ConfigError(
+            f"subset is a share such as 1/7, from 1/7 to 7/7; found {text!r}. Give one of these."
+        )
+    return part, parts
 
 
 def run(call: Call) -> int:
@@ -59,33 +104,62 @@ def _verify(call: Call) -> int:
 
     from pipeline.facts import alignment_text, facts
     from pipeline.plain_text import visible
-    from schemas.verify import verify
+    from schemas.verify import Share, verify
 
-    found = verify(call.settings.dump, call.output.report)
+    settings = call.settings
+    part, parts = share_of(settings.subset or "1/1")
+    found = verify(
+        settings.dump,
+        call.output.report,
+        jobs=settings.jobs or min(_MOST_JOBS, os.cpu_count() or 1),
+        share=Share(part=part, parts=parts),
+    )
     alignment = found.alignment.model_dump()
     rows = {
         "dump": found.url,
         "identity": found.identity,
-        "read": f"{found.shards:,} shards, {found.rows:,} sequences, {found.tokens:,} tokens, "
-        f"{found.positions:,} positions, {found.bytes:,} bytes",
+        "read": f"{found.shards:,} of {found.of_shards:,} shards, {found.rows:,} sequences, "
+        f"{found.tokens:,} tokens, {found.positions:,} positions, {found.bytes:,} bytes",
         "alignment": alignment_text(alignment),
     }
     lines = [
-        Text(f"✗ {visible(f.where)}: {visible(f.problem)}\n  → {visible(f.cure)}", style="red")
+        Text(
+            f"✗ {visible(f.where)}: {visible(f.problem)}\n  → {visible(f.cure)}",
+            style="red",
+        )
         for f in found.findings
     ]
-    verdict = Text("✓ whole and aligned", style="bold green")
+    words = "✓ whole and aligned"
+    verdict = Text(f"{words}, this share" if parts > 1 else words, style="bold green")
     if not found.ok:
         verdict = Text(f"✗ {len(found.findings)} findings: do not use this dump", style="bold red")
     for note in found.notes:
         call.output.note(note)
     data = {**asdict(found), "alignment": alignment, "ok": found.ok}
+    if settings.repair and not found.ok:
+        repaired, words = _repair(settings.dump, found.findings)
+        call.output.result({**data, "repaired": repaired}, facts(rows), *lines, Text(words))
+        return 1
     call.output.result(data, facts(rows), *lines, verdict)
     if not found.ok:
         return 1
     train = f"potstill train --dump {found.url} --student MODEL --out student"
     call.output.next({"train a student from it": train})
     return 0
+
+
+def _repair(dump: str, findings: "tuple[Finding, ...]") -> tuple[dict[str, object], str]:
+    """What was done, for programs and in words."""
+    from pipeline.dump_repair import ASIDE, repair
+
+    done = repair(dump, findings)
+    words = (
+        f"{len(done.units):,} units are open again, {len(done.aside):,} files were moved to "
+        f"{dump}/{ASIDE}. Run the `potstill dump` command that made this dump: it makes them again."
+    )
+    if not done.units and not done.aside:
+        words = "nothing that a repair mends"
+    return asdict(done), words + (f" {done.left} findings are left." if done.left else "")
 
 
 SPEC = Spec(
@@ -95,10 +169,12 @@ SPEC = Spec(
     examples=(
         "potstill verify dump",
         "potstill verify s3://bucket/dump --json",
+        "potstill verify dump --subset 1/7",
+        "potstill verify dump --repair",
         "potstill verify dump --gold --plot policies.html",
     ),
     model=VerifySettings,
-    panels={"Audit": ("gold", "plot")},
+    panels={"What is read": ("subset", "jobs"), "Mending": ("repair",), "Audit": ("gold", "plot")},
     positional="dump",
     run=run,
 )

@@ -31,7 +31,7 @@ class DumpFile:
 
 def dump_files(dump: DumpFolder) -> list[DumpFile]:
     """Every file that belongs to a dump, manifest.json last: with it a copy is complete."""
-    files = list(_shards(dump))
+    files = [*_shards(dump), *_ledger(dump)]
     names = [f"{folder}/{name}" for folder in _FOLDERS for name in dump.names(folder)]
     beside = set(dump.listing(""))
     names += [name for name in (layout.PROJECTION, layout.CARD) if name in beside]
@@ -46,6 +46,12 @@ def _shards(dump: DumpFolder) -> Iterator[DumpFile]:
         if shard.hidden_sha256 is not None:
             name = f"{layout.HIDDEN}/{shard.name}"
             yield DumpFile(name=name, bytes=shard.hidden_bytes, sha256=shard.hidden_sha256)
+
+
+def _ledger(dump: DumpFolder) -> Iterator[DumpFile]:
+    for part in dump.manifest.ledger or []:
+        name = layout.ledger_part(part.name)
+        yield DumpFile(name=name, bytes=part.bytes, sha256=part.sha256)
 
 
 def fetch_file(dump: DumpFolder, file: DumpFile, folder: Path, tick: Tick) -> None:

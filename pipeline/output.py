@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, Self, TextIO
 
 from rich.console import Console, RenderableType
+from rich.text import Text
 
 from pipeline.live_progress import BarView, LineView, NoView, View
 from pipeline.stdout_guard import stdout_for_results
@@ -96,7 +97,7 @@ class Output:
             return
         console = result_console(self._results)
         for renderable in shown:
-            console.print(renderable)
+            console.print(renderable, soft_wrap=isinstance(renderable, Text))  # to be copied
 
     def next(self, commands: Mapping[str, str]) -> None:
         """What to type next: each command under what it does; for people only."""

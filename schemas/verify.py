@@ -4,8 +4,10 @@ Reads every shard once for its hash and once, row group by row group, for everyt
 bounded by a row group plus 8 bytes a row, by which ids are known to be unique.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from threading import Lock
 
 import numpy as np
 import numpy.typing as npt
@@ -18,9 +20,9 @@ from schemas.manifest import Alignment, Shard
 from schemas.progress import Progress, Report, ignore
 from schemas.projection import read_projection
 from schemas.tokenizer_fingerprint import FILE, tokenizer_fingerprint
-from schemas.verify_shard import Finding, Tick, verify_shard
+from schemas.verify_shard import Finding, ShardVerdict, Tick, fresh, verify_shard
 
-__all__ = ["Finding", "Verification", "verify"]
+__all__ = ["Finding", "Share", "Verification", "verify"]
 
 _SHOWN = 3
 
@@ -40,6 +42,7 @@ class Verification:
         alignment: the self-test over all of them.
         findings: what is wrong, each with what to do.
         notes: what is odd but harmless.
+        of_shards: shards that the dump has; more than were asked for where a share was verified.
     """
 
     url: str
@@ -52,6 +55,7 @@ class Verification:
     alignment: Alignment
     findings: tuple[Finding, ...]
     notes: tuple[str, ...] = ()
+    of_shards: int = 0
 
     @property
     def ok(self) -> bool:
@@ -59,21 +63,44 @@ class Verification:
         return not self.findings
 
 
-def verify(url: str, report: Report = ignore) -> Verification:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """The part-th of so many parts of the shards, counted from 1: those of every n-th unit."""
+
+    part: int = 1
+    parts: int = 1
+
+    def holds(self, shard: Shard) -> bool:
+        """Whether a shard belongs to it."""
+        return shard.unit % self.parts == self.part - 1
+
+
+def verify(
+    url: str, report: Report = ignore, *, jobs: int = 1, share: Share | None = None
+) -> Verification:
     """Checks hashes, schema, identity, counts, value ranges, ids, statistics and alignment.
+
+    Args:
+        url: the dump.
+        report: told of the bytes read.
+        jobs: shards read at the same time.
+        share: only these shards; then ids are compared among them alone.
 
     Raises:
         PotstillError: the dump cannot be opened at all (see `open_dump`), or the store failed.
     """
     dump = open_dump(url)
-    read = _Read(dump=dump)
-    tick = _ticker(dump, report)
-    for shard in dump.shards:
-        read.add(shard, tick)
+    share = share or Share()
+    shards = [shard for shard in dump.shards if share.holds(shard)]
+    read = _Read()
+    for shard, verdict in zip(shards, _verdicts(dump, shards, jobs, report), strict=True):
+        read.add(shard, verdict)
     read.findings += _tokenizer_findings(dump)
     read.findings += _projection_findings(dump)
     if not read.findings:
-        read.findings += [*_repeated_ids(dump, read.ids), *_alignment_of_manifest(dump, read)]
+        read.findings += _repeated_ids(dump, shards, read.ids)
+    if not read.findings and len(shards) == len(dump.shards):
+        read.findings += _alignment_of_manifest(dump, read)
     return Verification(
         url=url,
         identity=dump.manifest.identity,
@@ -85,14 +112,26 @@ def verify(url: str, report: Report = ignore) -> Verification:
         alignment=merged_alignment(read.alignments),
         findings=tuple(read.findings),
         notes=tuple(_notes(dump)),
+        of_shards=len(dump.shards),
     )
+
+
+def _verdicts(
+    dump: DumpFolder, shards: Sequence[Shard], jobs: int, report: Report
+) -> Iterator[ShardVerdict]:
+    """In the shards' order; of threads, since hashing, decompressing and numpy let others run."""
+    tick = _ticker(shards, report)
+    with ThreadPoolExecutor(jobs) as threads:
+        try:
+            yield from threads.map(lambda shard: verify_shard(dump, shard, tick), shards)
+        finally:
+            threads.shutdown(cancel_futures=True)
 
 
 @dataclass(slots=True, kw_only=True)
 class _Read:
     """What was read so far."""
 
-    dump: DumpFolder
     rows: int = 0
     tokens: int = 0
     positions: int = 0
@@ -101,9 +140,8 @@ class _Read:
     ids: list[npt.NDArray[np.uint64]] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
 
-    def add(self, shard: Shard, tick: Tick) -> None:
-        """Verifies one shard."""
-        verdict = verify_shard(self.dump, shard, tick)
+    def add(self, shard: Shard, verdict: ShardVerdict) -> None:
+        """Adds what was found in one shard."""
         self.findings += verdict.findings
         if verdict.sums is None:
             return
@@ -115,19 +153,23 @@ class _Read:
         self.ids.append(verdict.ids)
 
 
-def _ticker(dump: DumpFolder, report: Report) -> Tick:
-    total = sum(shard.bytes + shard.hidden_bytes for shard in dump.shards)
-    done = 0
+def _ticker(shards: Sequence[Shard], report: Report) -> Tick:
+    """For several threads."""
+    total = sum(shard.bytes + shard.hidden_bytes for shard in shards)
+    done, lock = 0, Lock()
 
     def tick(count: int) -> None:
         nonlocal done
-        done += count
-        report(Progress(stage="verify", done=done, total=total, unit="bytes"))
+        with lock:
+            done += count
+            report(Progress(stage="verify", done=done, total=total, unit="bytes"))
 
     return tick
 
 
-def _repeated_ids(dump: DumpFolder, hashes: list[npt.NDArray[np.uint64]]) -> Iterator[Finding]:
+def _repeated_ids(
+    dump: DumpFolder, shards: Sequence[Shard], hashes: list[npt.NDArray[np.uint64]]
+) -> Iterator[Finding]:
     values, counts = np.unique(
         np.concatenate(hashes or [np.zeros(0, np.uint64)]), return_counts=True
     )
@@ -135,13 +177,14 @@ def _repeated_ids(dump: DumpFolder, hashes: list[npt.NDArray[np.uint64]]) -> Ite
     if repeated:
         owners = [
             shard.name
-            for shard, own in zip(dump.shards, hashes, strict=True)
+            for shard, own in zip(shards, hashes, strict=True)
             if not repeated.isdisjoint(own.tolist())
         ]
         yield Finding(
             where=", ".join(owners[:_SHOWN]),
             problem=f"{len(repeated)} sample ids appear more than once in the dump",
-            cure="dump again: ids must be unique; look at the corpus's own id column first",
+            cure="give the corpus's rows ids of their own and dump it anew: potstill dump … --out "
+            f"{dump.url}-2",
         )
 
 
@@ -157,7 +200,7 @@ def _tokenizer_findings(dump: DumpFolder) -> Iterator[Finding]:
         yield Finding(
             where=name,
             problem=f"it is not the teacher's tokenizer: {found}, expected {expected}",
-            cure="take a fresh copy of that file",
+            cure=fresh(dump),
         )
 
 
@@ -165,8 +208,7 @@ def _projection_findings(dump: DumpFolder) -> Iterator[Finding]:
     try:
         read_projection(dump)
     except DamagedError as error:
-        cure = "take a fresh copy of that file"
-        yield Finding(where=layout.PROJECTION, problem=str(error), cure=cure)
+        yield Finding(where=layout.PROJECTION, problem=str(error), cure=fresh(dump))
 
 
 def _alignment_of_manifest(dump: DumpFolder, read: _Read) -> Iterator[Finding]:
@@ -178,7 +220,7 @@ def _alignment_of_manifest(dump: DumpFolder, read: _Read) -> Iterator[Finding]:
                 f"it says that {dump.manifest.alignment.positions:,} positions took part in the "
                 f"alignment self-test; found {found.positions:,}"
             ),
-            cure="take a fresh copy of manifest.json",
+            cure=fresh(dump),
         )
 
 

@@ -25,7 +25,6 @@ from schemas.value_ranges import first_problem
 
 _BLOCK = 1 << 20
 _RELATIVE = 1e-6
-FRESH = "take a fresh copy of that file, or dump again"
 
 Tick = Callable[[int], None]
 """Told how many bytes were hashed since the last call."""
@@ -33,11 +32,30 @@ Tick = Callable[[int], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One thing that is wrong: where, what was found, what to do."""
+    """One thing that is wrong: where, what was found, what to do, ending with the command.
+
+    `unit` is that of the shard that is bad; None where it is something else.
+    """
 
     where: str
     problem: str
     cure: str
+    unit: int | None = None
+
+
+def fresh(dump: DumpFolder) -> str:
+    """How a bad file becomes a good one."""
+    if not isinstance(dump.filesystem, LocalFileSystem):
+        return (
+            "remove that file, and copy it from where it is whole: potstill dataset push COPY --to "
+            f"{dump.url}"
+        )
+    if dump.filesystem.exists(dump.join(layout.PLAN)):
+        return (
+            "take a fresh copy of that file, or, as the dump was made here, let what is bad be made "
+            f"again: potstill verify {dump.url} --repair"
+        )
+    return f"take a fresh copy of that file: potstill dataset pull SOURCE --out {dump.url}"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -63,12 +81,14 @@ def verify_shard(dump: DumpFolder, shard: Shard, tick: Tick) -> ShardVerdict:
     """
     verdict = ShardVerdict()
     data, hidden = f"{layout.DATA}/{shard.name}", f"{layout.HIDDEN}/{shard.name}"
-    verdict.findings += _hash_findings(dump, data, shard.sha256, tick)
+    verdict.findings += _hash_findings(dump, shard, data, tick)
     if shard.hidden_sha256 is not None:
-        verdict.findings += _hash_findings(dump, hidden, shard.hidden_sha256, tick)
+        verdict.findings += _hash_findings(dump, shard, hidden, tick)
     elif dump.manifest.capture.hidden_layers:
         problem = "the manifest has no hash of the shard's hidden states"
-        verdict.findings.append(Finding(where=hidden, problem=problem, cure=FRESH))
+        verdict.findings.append(
+            Finding(where=hidden, problem=problem, cure=fresh(dump), unit=shard.unit)
+        )
     if verdict.findings:
         return verdict
     name = data
@@ -79,26 +99,34 @@ def verify_shard(dump: DumpFolder, shard: Shard, tick: Tick) -> ShardVerdict:
             _read_hidden(dump, shard, rows)
     except DamagedError as error:
         problem = str(error.__cause__ or error).rstrip(".")  # without the advice to run verify
-        verdict.findings.append(Finding(where=name, problem=problem, cure=FRESH))
+        verdict.findings.append(
+            Finding(where=name, problem=problem, cure=fresh(dump), unit=shard.unit)
+        )
         return verdict
     verdict.sums = sums
     verdict.ids = np.asarray([_hash(name) for name, _ in rows], np.uint64)
-    verdict.findings += _statistics_findings(shard, sums)
+    verdict.findings += _statistics_findings(dump, shard, sums)
     verdict.findings += [
-        Finding(where=data, problem=problem, cure="dump again and report this: it is a bug")
+        Finding(
+            where=data,
+            problem=problem,
+            cure="dump again and report this with what comes from: potstill doctor --json",
+        )
         for problem in sums.alignment.problems()
     ]
     return verdict
 
 
-def _hash_findings(dump: DumpFolder, name: str, expected: str, tick: Tick) -> Iterator[Finding]:
+def _hash_findings(dump: DumpFolder, shard: Shard, name: str, tick: Tick) -> Iterator[Finding]:
+    hidden = name.startswith(f"{layout.HIDDEN}/")
+    expected = shard.hidden_sha256 if hidden else shard.sha256
     try:
         if isinstance(dump.filesystem, LocalFileSystem):
             regular_size(dump.join(name))  # a pipe or a device would keep us for ever
         with store_failures(f"{name} in {dump.url}"):
             found = _sha256(dump.filesystem, dump.join(name), tick)
     except FileNotFoundError:
-        yield Finding(where=name, problem="the file is missing", cure=FRESH)
+        yield Finding(where=name, problem="the file is missing", cure=fresh(dump), unit=shard.unit)
         return
     except ShardFault as error:
         yield Finding(where=name, problem=str(error), cure=FRESH)
@@ -107,7 +135,7 @@ def _hash_findings(dump: DumpFolder, name: str, expected: str, tick: Tick) -> It
         raise TemporaryError(f"{name} could not be read: {error}. Try again later.") from error
     if found != expected:
         problem = f"its content was altered or cut short: {found}, expected {expected}"
-        yield Finding(where=name, problem=problem, cure=FRESH)
+        yield Finding(where=name, problem=problem, cure=fresh(dump), unit=shard.unit)
 
 
 def _sha256(filesystem: Any, path: str, tick: Tick) -> str:
@@ -179,25 +207,28 @@ def _other_rows(table: pa.Table, expected: list[tuple[str, int]]) -> str | None:
     return None
 
 
-def _statistics_findings(shard: Shard, sums: ShardSums) -> Iterator[Finding]:
+def _statistics_findings(dump: DumpFolder, shard: Shard, sums: ShardSums) -> Iterator[Finding]:
     found = sums.counts(skipped=shard.skipped, truncated=shard.truncated)
     for name in ("rows", "tokens", "positions"):
-        yield from _differing(shard, name, getattr(shard, name), getattr(found, name))
+        yield from _differing(dump, shard, name, getattr(shard, name), getattr(found, name))
     for name in ("kept", "drawn", "tail_mass", "negative_logprob"):
         there, here = getattr(shard.statistics, name), getattr(found.statistics, name)
-        yield from _differing(shard, name, there, here)
+        yield from _differing(dump, shard, name, there, here)
     there, here = shard.statistics.alignment.positions, found.statistics.alignment.positions
-    yield from _differing(shard, "aligned positions", there, here)
+    yield from _differing(dump, shard, "aligned positions", there, here)
     if shard.generation is not None:
-        yield from _differing(shard, "responses kept", shard.generation.kept, found.rows)
+        yield from _differing(dump, shard, "responses kept", shard.generation.kept, found.rows)
 
 
-def _differing(shard: Shard, name: str, there: float, here: float) -> Iterator[Finding]:
+def _differing(
+    dump: DumpFolder, shard: Shard, name: str, there: float, here: float
+) -> Iterator[Finding]:
     if not math.isclose(there, here, rel_tol=_RELATIVE, abs_tol=_RELATIVE):
         yield Finding(
             where=f"{layout.DATA}/{shard.name}",
             problem=f"the manifest says {name} {there:g}; found {here:g}",
-            cure="take a fresh copy of manifest.json, or dump again",
+            cure=fresh(dump),
+            unit=shard.unit,
         )
 
 

@@ -19,7 +19,7 @@ from schemas.shard_sums import ShardSums
 from schemas.shards import write_shard
 from schemas.strict_json import json_bytes
 from schemas.tokenizer_fingerprint import tokenizer_fingerprint
-from schemas.verify import Verification, verify
+from schemas.verify import Share, Verification, verify
 from stage1_teacher.hidden_policy import with_widths
 from tests.dumps import Dump, hidden_policy, sha, write_dump
 
@@ -287,3 +287,32 @@ def test_memory_does_not_grow_with_the_dump(tmp_path: Path) -> None:
         tracemalloc.stop()
     assert peaks[1] < 1.5 * peaks[0] + (1 << 20)
     assert np.isfinite(peaks).all()
+
+
+def test_several_at_a_time_find_the_same(dump: Dump) -> None:
+    path = shard_path(dump, 1)
+    data = bytearray(path.read_bytes())
+    data[100] ^= 1
+    path.write_bytes(data)
+    assert verify(str(dump.path), jobs=3) == verify(str(dump.path))
+
+
+def test_shares_go_through_the_whole_dump(dump: Dump) -> None:
+    parts = [verify(str(dump.path), share=Share(part=part, parts=2)) for part in (1, 2)]
+    assert [(found.shards, found.of_shards, found.ok) for found in parts] == [
+        (2, 3, True),
+        (1, 3, True),
+    ]
+    assert sum(found.rows for found in parts) == 24
+    shard_path(dump, 1).unlink()
+    assert [verify(str(dump.path), share=Share(part=part, parts=2)).ok for part in (1, 2)] == [
+        True,
+        False,
+    ]
+
+
+def test_findings_end_with_a_command(dump: Dump) -> None:
+    shard_path(dump, 1).unlink()
+    (found,) = verify(str(dump.path)).findings
+    assert found.unit == 1
+    assert found.cure.endswith(f": potstill dataset pull SOURCE --out {dump.path}")
