@@ -76,9 +76,10 @@ def _train(settings: TrainSettings, report: Report, stop: StopRequest) -> TrainS
     report(Progress(stage="load student", message="loading the student"))
     from stage2_student.training_run import run_training
 
-    with shared_reasons(out), explained(out):
+    with shared_reasons(out):
         prepared = prepare(settings, dumps, objective, checkpoint, report)
-        run_training(prepared, stop, report)
+        with explained(out):
+            run_training(prepared, stop, report)
     return _summary(out, resumed_at=int(prepared.state.get("step", 0)), finished_before=False)
 
 
