@@ -34,7 +34,10 @@ PANELS = {
         *("weight_decay", "betas", "max_grad_norm", "ema_decay"),
     ),
     "What is measured on the way": ("eval_steps", "eval_rows", "patience"),
-    "The machine": ("dtype", "gradient_checkpointing", "parallel", "seed"),
+    "The machine": (
+        *("dtype", "gradient_checkpointing", "parallel", "seed"),
+        *("cache", "cache_size"),
+    ),
     "Checkpoints and logs": ("save_steps", "keep_checkpoints", "log_steps", "report_to"),
     "Trust": ("expect_dump", "forbid_license", "dump_chat_template", "trust_remote_code"),
 }

@@ -129,7 +129,7 @@ def _hash_findings(dump: DumpFolder, shard: Shard, name: str, tick: Tick) -> Ite
         yield Finding(where=name, problem="the file is missing", cure=fresh(dump), unit=shard.unit)
         return
     except ShardFault as error:
-        yield Finding(where=name, problem=str(error), cure=FRESH)
+        yield Finding(where=name, problem=str(error), cure=fresh(dump), unit=shard.unit)
         return
     except OSError as error:
         raise TemporaryError(f"{name} could not be read: {error}. Try again later.") from error

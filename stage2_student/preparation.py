@@ -8,6 +8,7 @@ from typing import Any
 from schemas.dump_folder import DumpFolder, open_dumps
 from schemas.errors import MismatchError
 from schemas.progress import Progress, Report
+from stage2_student.cached_store import cached_dumps
 from stage2_student.checkpoints import read_state
 from stage2_student.curriculum import parse_curriculum
 from stage2_student.dump_agreement import check_agreement, common_temperatures
@@ -69,7 +70,7 @@ def checked_dumps(settings: TrainSettings) -> list[DumpFolder]:
     Raises:
         PotstillError: one is missing, unfinished, damaged or unexpected, or they do not agree.
     """
-    dumps = open_dumps(settings.dump)
+    dumps = cached_dumps(open_dumps(settings.dump), settings.cache, settings.cache_size)
     found = [dump.manifest.identity for dump in dumps]
     if settings.expect_dump and settings.expect_dump != found:
         raise MismatchError(
