@@ -19,11 +19,12 @@ SPEC = Spec(
     "what the dump does not hold cannot be had.",
     examples=(
         "potstill dataset reencode dump --top-k 16 --out small",
+        "potstill dataset reencode dump --compact --out archive",
         "potstill dataset reencode dump --min-prob 0.0078125 --tail-samples 32 --out small",
     ),
     model=ReencodeSettings,
     panels={
-        "What is kept": ("min_prob", "top_k", "tail_samples", "temperatures"),
+        "What is kept": ("min_prob", "top_k", "tail_samples", "temperatures", "compact"),
         "The new dump": ("out", "shard_size", "hidden"),
     },
     positional="dump",

@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from schemas.codecs import rounding_of
 from schemas.differences import differences
 from schemas.dump_folder import DumpFolder
 from schemas.errors import InputError, MismatchError
@@ -68,7 +69,7 @@ def _agreed(manifest: Manifest, hidden: bool) -> _Agreed:
         teacher=manifest.teacher.model_dump(mode="json", exclude=_TERMS),
         tokenizer=manifest.tokenizer,
         capture=manifest.capture.model_dump(mode="json", exclude=left_out),
-        codec=manifest.codec,
+        codec=rounding_of(manifest.codec),
     )
 
 

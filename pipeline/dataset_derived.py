@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from schemas.codecs import rounding_of
 from schemas.dump_folder import DumpFolder
 from schemas.licences import Stated, joint_conditions
 from schemas.manifest import (
@@ -40,7 +41,11 @@ def derived_settings(
             "inputs": [manifest.identity for manifest in manifests],
         }
     )
-    changes: dict[str, object] = {"derived": Derived(steps=[*steps, own], sources=sources)}
+    changes: dict[str, object] = {
+        "derived": Derived(steps=[*steps, own], sources=sources),
+        "codec": rounding_of(manifests[0].codec),
+        "ranking": None,
+    }
     if len(manifests) > 1:
         changes |= {
             "teacher": manifests[0].teacher.model_copy(update=_teacher_terms(sources)),

@@ -14,6 +14,7 @@ from schemas import layout
 from schemas.alignment import merged_alignment
 from schemas.manifest import Manifest, Settings, Shard, manifest_identity, plan_identity
 from schemas.progress import Progress, Report, ignore
+from schemas.ranking import Ints, ranking_file, ranks_of
 from schemas.storage_posix import PosixStore
 from schemas.strict_json import json_bytes
 from stage1_teacher.card import dataset_card
@@ -67,6 +68,7 @@ class Making:
         model: the dump whose tokenizer and projection it takes.
         shard_mb: a shard ends with the row group that reaches this.
         rows: how many there will be.
+        ranking: of the compact profile, the id of each rank; None for ids as they are.
     """
 
     out: str
@@ -74,6 +76,7 @@ class Making:
     model: Companions
     shard_mb: int
     rows: int
+    ranking: Ints | None = None
 
 
 def make_dump(
@@ -86,11 +89,14 @@ def make_dump(
         DamagedError: a shard that is read is bad.
         InputError: disk full or no permission.
     """
-    target = Target(settings=settings, shard_bytes=making.shard_mb * _MEGABYTE)
+    ranks = None if making.ranking is None else ranks_of(making.ranking)
+    target = Target(settings=settings, shard_bytes=making.shard_mb * _MEGABYTE, ranks=ranks)
     with new_folder(making.out) as folder, closing(read_ahead(rows, _AHEAD)) as ahead:
         store = PosixStore(folder)
         told = _told(ahead, making, report)
         shards = list(write_shards(store, target, told))
+        if making.ranking is not None:
+            store.create(layout.RANKING, ranking_file(making.ranking))
         _write_companions(store, folder, making.model, settings, shards)
         manifest = _manifest(settings, shards)
         store.create(layout.MANIFEST, json_bytes(manifest))
@@ -122,7 +128,9 @@ def _write_companions(
         store.create(path, model.read_bytes(path))
     if settings.capture.hidden_projection is not None:
         store.create(layout.PROJECTION, model.read_bytes(layout.PROJECTION))
-    decoder = dump_tokenizer(model)
+    decoder = None if settings.ranking else dump_tokenizer(model)
+    if settings.ranking and PREVIEW.rpartition("/")[2] in model.names(layout.PREVIEW):
+        store.create(PREVIEW, model.read_bytes(PREVIEW))
     if decoder is not None and has_preview(settings):
         preview = preview_parquet(folder, shards, settings.capture, decoder, _PREVIEW_ROWS)
         store.create(PREVIEW, preview)

@@ -6,6 +6,7 @@ from pipeline.dataset_derived import derived_settings, without_hidden
 from pipeline.dataset_folder import check_free
 from pipeline.dataset_making import Made, Making, make_dump
 from pipeline.dataset_policy import Change, changed
+from pipeline.dataset_ranking import ranking_of
 from pipeline.dataset_rows import Rows, Wanted, read_rows
 from pipeline.dataset_settings import ReencodeSettings
 from schemas.columns import shard_columns
@@ -13,6 +14,7 @@ from schemas.dump_folder import DumpFolder, open_dump
 from schemas.errors import ConfigError, InputError
 from schemas.manifest import Capture, Settings
 from schemas.progress import Report, ignore
+from schemas.ranking import RANKED, ranking_file, ranking_sha256
 
 
 def reencode(settings: ReencodeSettings, report: Report = ignore) -> Made:
@@ -27,20 +29,25 @@ def reencode(settings: ReencodeSettings, report: Report = ignore) -> Made:
     check_free(settings.out)
     dump = open_dump(settings.dump)
     policy = smaller_policy(dump.manifest.capture, settings)
-    if policy == dump.manifest.capture:
+    if policy == dump.manifest.capture and settings.compact == bool(dump.manifest.ranking):
         raise ConfigError(
             f"{dump.url} is as asked for already. Give --top-k, --min-prob, --tail-samples or "
-            "--temperatures, or --no-hidden where there are hidden states."
+            "--temperatures, --compact, or --no-hidden where there are hidden states."
         )
     asked = settings.model_dump(exclude={"dump", "out", "shard_size"})
     target = derived_settings([dump], "reencode", asked)
     target = target.model_copy(update={"capture": policy})
+    ranking = ranking_of(dump, report) if settings.compact else None
+    if ranking is not None:
+        found = ranking_sha256(ranking_file(ranking))
+        target = target.model_copy(update={"codec": RANKED, "ranking": found})
     making = Making(
         out=settings.out,
         operation="reencode",
         model=dump,
         shard_mb=settings.shard_size,
         rows=sum(shard.rows for shard in dump.shards),
+        ranking=ranking,
     )
     return make_dump(making, target, _rows(dump, target), report)
 

@@ -96,6 +96,11 @@ class ReencodeSettings(NewDumpSettings):
     temperatures: list[float] = Field(
         [], description="Temperatures kept, of those that the dump holds. Default: all."
     )
+    compact: bool = Field(
+        False,
+        description="The compact profile: ids as ranks by frequency and slower compression. The "
+        "same numbers in fewer bytes; strangers need the table ids.npy to read its ids.",
+    )
 
 
 class PushSettings(BaseModel):

@@ -13,9 +13,13 @@ from schemas import layout
 from schemas.columns import Column, hidden_columns, shard_columns
 from schemas.errors import DamagedError
 from schemas.manifest import Settings, Shard, digest, plan_identity
+from schemas.ranking import Ints, mapped
 from schemas.shard_sums import ShardSums
-from schemas.shards import ROWS_PER_GROUP, TOKENS_PER_GROUP, open_shard
+from schemas.shards import ROWS_PER_GROUP, TOKENS_PER_GROUP, ZSTD_LEVEL, open_shard
 from schemas.storage import NewFile, Store, as_sink, explained
+
+_COMPACT_LEVEL = 9
+"""Of zstd; above it a few percent cost several times the time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,10 +29,12 @@ class Target:
     Attributes:
         settings: everything that decides its numbers.
         shard_bytes: a shard ends with the row group that reaches this.
+        ranks: of the compact profile, [V] the rank of each id; None for ids as they are.
     """
 
     settings: Settings
     shard_bytes: int
+    ranks: Ints | None = None
 
     @property
     def columns(self) -> list[Column]:
@@ -120,7 +126,8 @@ class _OpenShard:
     def add(self, rows: Rows) -> None:
         """Writes one row group."""
         self._sums.add(rows.table)
-        self._written[layout.DATA](rows.table)
+        ranks = self._target.ranks
+        self._written[layout.DATA](rows.table if ranks is None else mapped(rows.table, ranks))
         if rows.hidden is not None:
             self._written[layout.HIDDEN](rows.hidden)
 
@@ -150,7 +157,9 @@ class _OpenShard:
         with explained(name):
             self._files[folder] = self._store.new_file(name)
         sink = as_sink(self._files[folder])
-        self._written[folder] = self._open.enter_context(open_shard(sink, columns, self._footer))
+        level = ZSTD_LEVEL if self._target.ranks is None else _COMPACT_LEVEL
+        opened = open_shard(sink, columns, self._footer, level)
+        self._written[folder] = self._open.enter_context(opened)
 
     def _footer(self) -> dict[str, Any]:
         return {

@@ -26,12 +26,13 @@ from schemas.manifest import (
     plan_identity,
     settings_of,
 )
+from schemas.ranking import RANKED, readable
 from schemas.shard_reading import ShardFault, check_footer, open_parquet
 from schemas.store_failures import store_failure, store_failures
 from schemas.strict_json import parse_model
 
 _COMPANION = re.compile(
-    r"^(README\.md|projection\.npy|(tokenizer|preview|gold)/[A-Za-z0-9_][A-Za-z0-9._-]*)$"
+    r"^(README\.md|projection\.npy|ids\.npy|(tokenizer|preview|gold)/[A-Za-z0-9_][A-Za-z0-9._-]*)$"
 )
 
 
@@ -73,7 +74,7 @@ class DumpFolder:
         with self.reading(name):
             file = open_parquet(self.filesystem, self.join(name), shard.bytes)
             check_footer(file, self.columns, self._footer(shard))
-        return file
+        return readable(self, file)
 
     @property
     def hidden_columns(self) -> list[Column]:
@@ -228,6 +229,8 @@ def _check_manifest(manifest: Manifest, where: str) -> None:
             f"{where} names the codec {manifest.codec!r}; this potstill reads "
             f"{', '.join(CODECS)}. Use the potstill that wrote it, or a newer one."
         )
+    if (manifest.codec == RANKED) != (manifest.ranking is not None):
+        raise DamagedError(f"{where} says only in part how ids are stored.")
     if manifest.plan != plan_identity(settings_of(manifest)):
         raise DamagedError(f"{where} was altered: its settings do not hash to its plan.")
     if manifest.identity != manifest_identity(manifest):

@@ -244,6 +244,7 @@ class Settings(Strict):
     codec: str = "gap5"
     derived: Annotated[Derived | None, Field(exclude_if=is_none)] = None
     privacy: Annotated[Privacy | None, Field(exclude_if=is_none)] = None
+    ranking: Annotated[Sha256 | None, Field(exclude_if=is_none)] = None
 
 
 class Manifest(Settings):

@@ -16,6 +16,7 @@ from schemas.manifest import canonical
 FOOTER_KEY = "potstill"
 """Our own key in the Parquet footer; its value is canonical JSON."""
 
+ZSTD_LEVEL = 1
 ROWS_PER_GROUP = 64
 TOKENS_PER_GROUP = 20_000
 _PAGE_BYTES = 1 << 20
@@ -40,7 +41,10 @@ def write_shard(
 
 @contextmanager
 def open_shard(
-    sink: BinaryIO, columns: list[Column], footer: Callable[[], Mapping[str, Any]]
+    sink: BinaryIO,
+    columns: list[Column],
+    footer: Callable[[], Mapping[str, Any]],
+    level: int = ZSTD_LEVEL,
 ) -> Iterator[Callable[[pa.Table], None]]:
     """The same, a table at a time: gives the function that writes one row group.
 
@@ -51,7 +55,7 @@ def open_shard(
         sink,
         schema,
         compression="zstd",
-        compression_level=1,
+        compression_level=level,
         use_dictionary=False,
         write_statistics=False,
         column_encoding=_encodings(schema),
