@@ -75,9 +75,9 @@ def test_and_back_again(dumps: tuple[Path, Path], tmp_path: Path) -> None:
     assert not (tmp_path / "plain" / "ids.npy").exists()
     again = potstill("dataset", "reencode", dumps[1], "--compact", "--out", tmp_path / "x")
     assert again.code == 2 and "as asked for already" in again.err
-    ran = potstill("dataset", "merge", dumps[1], "--out", tmp_path / "merged")
+    ran = potstill("dataset", "reshard", dumps[1], "--out", tmp_path / "cut")
     assert ran.code == 0, ran.err
-    assert open_dump(tmp_path / "merged").manifest.ranking is None
+    assert open_dump(tmp_path / "cut").manifest.ranking is None
 
 
 @pytest.mark.parametrize("change", ["cut", "swap", "missing"])
