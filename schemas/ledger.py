@@ -26,7 +26,7 @@ INLINE = 10_000
 """Up to so many shards, the ledger stands in manifest.json itself."""
 
 PART_LINES = 100_000
-GROUP_LINES = 5_000
+GROUP_LINES = 10_000
 
 _PLAIN: dict[Any, pa.DataType] = {
     int: pa.int64(),

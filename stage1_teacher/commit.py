@@ -24,6 +24,7 @@ from pathlib import Path
 
 from schemas import layout
 from schemas.errors import ConflictError
+from schemas.ledger import INLINE
 from schemas.manifest import Manifest, Setting, Settings, Shard
 from schemas.plan import CommitRecord, Plan, RowRange
 from schemas.progress import Progress, Report, ignore
@@ -38,11 +39,12 @@ from stage1_teacher.commit_share import Share
 
 __all__ = ["Attempt", "Share", "Work", "open_work"]
 
-BLOCK_UNITS = 64
-"""Units per lease in large dumps; small ones lease unit by unit, so that every worker has some."""
+BLOCKS = 64
+MOST_BLOCK_UNITS = 64
+"""A lease is of a 64th of the units, but of at most 64: every worker finds some, and at the end
+none waits long for another's."""
 
-_SMALL = 4096
-_FIRST_SNAPSHOT = 16
+_FIRST_SNAPSHOT = 64
 _POLL_SECONDS = 1.0
 _SHOWN = 8
 
@@ -85,7 +87,7 @@ def open_work(
 
 def units_per_lease(units: int) -> int:
     """How many units one lease covers in a dump of so many."""
-    return 1 if units <= _SMALL else BLOCK_UNITS
+    return min(max(1, units // BLOCKS), MOST_BLOCK_UNITS)
 
 
 class Work:
@@ -231,7 +233,7 @@ class Work:
     @_told
     def snapshot(self) -> Manifest:
         """Adds a ledger version of the units so far: what a reader of a growing dump sees."""
-        assembled = self._committed.assembled()
+        assembled = self._committed.so_far()
         self._finaliser().snapshot(assembled)
         return assembled.manifest
 
@@ -269,7 +271,8 @@ class Work:
             return
         if self._next_snapshot:
             self.snapshot()
-        self._next_snapshot = max(_FIRST_SNAPSHOT, done * 5 // 4)
+        long = len(self.plan.units) > INLINE  # then every version reads all records again
+        self._next_snapshot = max(_FIRST_SNAPSHOT, done * 2 if long else done * 5 // 4)
 
     def _blocks(self, missing: Sequence[int]) -> dict[int, list[int]]:
         """Units by lease, those of this worker's own share first."""

@@ -27,7 +27,7 @@ class Committed:
         self._store = store
         self._plan = plan
         self._read: dict[int, CommitRecord] = {}
-        self._won: dict[int, str] = {}
+        self._mine: dict[int, CommitRecord] = {}
         self._whole: Assembled | None = None
 
     @property
@@ -49,7 +49,7 @@ class Committed:
         """Learns of a record; `won`: this worker created it."""
         self.done.add(record.unit)
         if won:
-            self._won[record.unit] = record.write_id
+            self._mine[record.unit] = record
 
     def all(self) -> dict[int, CommitRecord]:
         """Looks, and gives the records by unit, ascending. Each is read once: they never change.
@@ -62,20 +62,33 @@ class Committed:
             self._read[record.unit] = record
         return dict(sorted(self._read.items()))
 
-    def assembled(self) -> Assembled:
-        """Looks, and gives the manifest of what is done."""
-        if len(self._plan.units) <= INLINE:
-            found = self.all()
-            return assemble(self._plan, (r.shard for r in found.values()), len(found))
+    def so_far(self) -> Assembled:
+        """Looks, and gives the manifest of what is done; this worker's own records are believed."""
+        if len(self._plan.units) > INLINE:
+            return self._streamed()
+        self.look()
+        known = {**self._read, **self._mine}
+        for record in self.records.read(sorted(self.done - known.keys())):
+            known[record.unit] = self._read[record.unit] = record
+        return assemble(self._plan, (known[u].shard for u in sorted(known)), len(known))
+
+    def _assembled(self) -> Assembled:
+        if len(self._plan.units) > INLINE:
+            return self._streamed()
+        found = self.all()
+        return assemble(self._plan, (r.shard for r in found.values()), len(found))
+
+    def _streamed(self) -> Assembled:
+        """Of so many records none is kept."""
         self.look()
         records = self._checked(self.records.read(sorted(self.done)))
         return assemble(self._plan, (r.shard for r in records), len(self.done))
 
     def whole(self) -> Assembled:
-        """The same when no unit is missing, once; what is on the store already counts."""
+        """The manifest when no unit is missing, once; what is on the store already counts."""
         if self._whole is None:
             data = self._store.read(layout.MANIFEST)
-            self._whole = self.assembled() if data is None else self._existing(data)
+            self._whole = self._assembled() if data is None else self._existing(data)
         return self._whole
 
     def _existing(self, data: bytes) -> Assembled:
@@ -85,8 +98,8 @@ class Committed:
 
     def _checked(self, records: Iterable[CommitRecord]) -> Iterator[CommitRecord]:
         for record in records:
-            mine = self._won.get(record.unit, record.write_id) == record.write_id
-            if self.records.decisive and not mine:
+            mine = self._mine.get(record.unit, record)
+            if self.records.decisive and mine.write_id != record.write_id:
                 raise InputError(
                     f"the store replaced the record of unit {record.unit}, which it had created "
                     "for this worker: it no longer creates a file only if it is absent, as it did "

@@ -48,9 +48,8 @@ def agree_on_plan(
         complete = parse_model(Manifest, manifest, f"{path}/{layout.MANIFEST}")
         _check_settings(settings, settings_of(complete), path)
         return _plan(settings, units, origin, store.store_class)
-    found = store.read(layout.PLAN)
+    found = _plan_or_empty(store, path)
     if found is None:
-        _check_empty(store, path)
         _check_number(units)
     store_class = _probed(store, path)
     if found is None:
@@ -78,11 +77,10 @@ def check_place(path: str | Path, settings: Settings | None = None) -> None:
     """
     store = open_store(path)
     with explained(path):
-        manifest, plan = store.read(layout.MANIFEST), store.read(layout.PLAN)
-        if manifest is None and plan is None:
-            _check_empty(store, path)
-            if isinstance(store, PosixStore):
-                _check_writable(store.root)
+        manifest = store.read(layout.MANIFEST)
+        plan = _plan_or_empty(store, path) if manifest is None else None
+        if manifest is None and plan is None and isinstance(store, PosixStore):
+            _check_writable(store.root)
     if settings is None:
         return
     if manifest is not None:
@@ -143,6 +141,24 @@ def _plan(
         created_by=origin.created_by,
         engine_options=dict(origin.engine_options),
     ).sealed()
+
+
+def _plan_or_empty(store: Store, path: str | Path) -> bytes | None:
+    """plan.json, or None where there is nothing yet.
+
+    Raises:
+        FormatError: there is something else.
+    """
+    found = store.read(layout.PLAN)
+    if found is not None:
+        return found
+    try:
+        _check_empty(store, path)
+    except FormatError:
+        found = store.read(layout.PLAN)  # another worker began between the two looks
+        if found is None:
+            raise
+    return found
 
 
 def _check_empty(store: Store, path: str | Path) -> None:

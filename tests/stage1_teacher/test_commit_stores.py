@@ -322,6 +322,20 @@ def join_blindly(work: Work) -> Work:
     return Work(work._store, work.plan)
 
 
+def test_a_dump_that_begins_between_two_looks_is_joined(tmp_path) -> None:
+    """It used to be taken for a folder that holds something else."""
+
+    class Late(PosixStore):
+        def names(self, folder: str) -> list[str]:
+            if not (self.root / layout.PLAN).exists():
+                finish(self.root, "b")
+            return super().names(folder)
+
+    store = Late(tmp_path / "d")
+    store.root.mkdir()
+    assert join(tmp_path / "d", store).complete
+
+
 def test_two_ways_to_one_place_are_told_apart(tmp_path) -> None:
     join(tmp_path / "d")
 
