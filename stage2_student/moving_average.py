@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from schemas.errors import DamagedError
 from stage2_student.whole_tensors import local_part, put_whole, whole_tensor
 
 FILE = "average/average.safetensors"
@@ -64,10 +65,22 @@ class MovingAverage:
             save_file({n: t.contiguous().cpu() for n, t in whole.items()}, folder / FILE)
 
     def load(self, folder: Path) -> None:
-        """Goes on from a checkpoint; every rank must call this."""
+        """Goes on from a checkpoint; every rank must call this.
+
+        Raises:
+            DamagedError: it holds no average that can be read.
+        """
+        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
-        for name, tensor in load_file(folder / FILE).items():
+        try:
+            saved = load_file(folder / FILE)
+        except (OSError, SafetensorError) as error:
+            raise DamagedError(
+                f"{folder / FILE} cannot be read: {error}. Delete that checkpoint, then run the "
+                "same command with --resume, which takes the one before it."
+            ) from error
+        for name, tensor in saved.items():
             put_whole(self._average[name], tensor)
 
     @torch.no_grad()

@@ -11,7 +11,7 @@ import yaml
 from safetensors.torch import load_file
 
 from schemas.dump_folder import open_dumps
-from schemas.errors import ConfigError, StoppedError
+from schemas.errors import ConfigError, DamagedError, StoppedError
 from stage2_student.evaluate import evaluate
 from stage2_student.evaluate_settings import EvaluateSettings
 from stage2_student.held_out import HeldOut, Measured
@@ -138,6 +138,15 @@ def test_the_student_is_the_moving_average_of_the_weights(tmp_path):
     assert not any(load(Path(settings.out))[1].values())
     card = (Path(settings.out) / "README.md").read_text()
     assert "moving average with decay 0.5" in card
+
+
+def test_a_checkpoint_without_its_average_is_named(tmp_path):
+    settings = make_training(tmp_path, steps=3, ema_decay=0.5)
+    with pytest.raises(StoppedError):
+        train(settings, Stop(2, signal.SIGTERM))
+    shutil.rmtree(Path(settings.out) / "checkpoints" / "step-2" / "average")
+    with pytest.raises(DamagedError, match=r"average\.safetensors cannot be read"):
+        train(settings.model_copy(update={"resume": True}))
 
 
 def test_nothing_to_measure_on_is_refused(tmp_path):
