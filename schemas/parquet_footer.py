@@ -102,6 +102,8 @@ class _Walk:
                 self._skip(kind, _DEEPEST)
 
     def _skip(self, kind: int, deepest: int) -> None:
+        if deepest < 1:
+            raise ValueError("its footer is nested too deep")
         if kind in _NUMBERS:
             self._varint()
         elif kind == _BINARY:
@@ -119,8 +121,6 @@ class _Walk:
             self._at += 1
         elif kind not in (1, 2):  # booleans, whose value is their kind
             raise ValueError(f"its footer has a field of kind {kind}")
-        if deepest < 1:
-            raise ValueError("its footer is nested too deep")
 
     def _skip_item(self, kind: int, deepest: int) -> None:
         if kind in (1, 2):
