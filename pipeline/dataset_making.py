@@ -24,7 +24,7 @@ from stage2_student.read_ahead import read_ahead
 
 _CREATED_BY = f"potstill {program_version()}"
 _MEGABYTE = 1_000_000
-_PREVIEW_ROWS = 200
+_PREVIEW_ROWS = 100
 _AHEAD = 2
 """Row groups read while one is written."""
 

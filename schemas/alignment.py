@@ -115,11 +115,11 @@ class AlignmentTest:
     def _add_shift(self, group: RowGroup, read: "_Reading", shift: int) -> None:
         targets = _tokens_at(group, 1 + shift)
         if shift:
-            targets = np.where(targets == _tokens_at(group, 1), -1, targets)
-        entries = np.flatnonzero(read.ids == targets[read.owner])
-        which = read.owner[entries]
-        errors = np.abs(read.logprobs[entries] - read.realised[which])
-        agree = errors <= read.bounds[entries] + read.drift[which] + TAIL_SLACK
+            targets = np.where(targets == _tokens_at(group, 1), np.int32(-1), targets)
+        entries = np.flatnonzero(read.ids == np.repeat(targets, read.counts))
+        which, logits = read.owner[entries], read.logits[entries]
+        errors = np.abs(logits - read.normaliser[which] - read.realised[which])
+        agree = errors <= bound(logits) + read.drift[which] + TAIL_SLACK
         sums, telling = self._shifts[shift], read.telling[which]
         sums.compared += len(which)
         sums.error += float(errors.sum())
@@ -135,23 +135,25 @@ class AlignmentTest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Reading:
-    """Log-probabilities as read from the kept entries of P positions.
+    """What the kept entries of P positions say; over all entries in float32, as they are many.
 
     Attributes:
         owner: [E] the position of each entry.
+        counts: [P] how many entries each has.
         ids: [E] its token.
-        logprobs: [E] its log-probability.
-        bounds: [E] how far rounding may have moved its logit.
-        drift: [P] how far rounding may have moved the position's normaliser.
+        logits: [E] its logit.
+        normaliser: [P] what is taken from a logit to get its log-probability.
+        drift: [P] how far rounding may have moved the normaliser.
         telling: [P] whether the entries differ enough to tell tokens apart.
         realised: [P] the stored log-probability of the realised token.
         tail: [P] the stored log mass outside the entries.
     """
 
-    owner: Indices
+    owner: npt.NDArray[np.int32]
+    counts: Indices
     ids: npt.NDArray[np.int32]
-    logprobs: Doubles
-    bounds: Doubles
+    logits: npt.NDArray[np.float32]
+    normaliser: Doubles
     drift: Doubles
     telling: npt.NDArray[np.bool_]
     realised: Doubles
@@ -159,34 +161,33 @@ class _Reading:
 
     @classmethod
     def of(cls, group: RowGroup) -> "_Reading":
-        logits = group.topk_logits.values.astype(np.float64)
-        starts = group.topk_logits.inner[:-1]
-        counts = np.diff(group.topk_logits.inner)
-        tail = group.tail_logmass.values.astype(np.float64)
+        logits, inner = group.topk_logits.values, group.topk_logits.inner
+        counts, tail = np.diff(inner), group.tail_logmass.values.astype(np.float64)
         weights = np.exp(logits)
-        total = np.add.reduceat(weights, starts)
-        bounds = bound(group.topk_logits.values).astype(np.float64)
-        normaliser = np.log(total) - np.log1p(-np.exp(tail))
+        total = np.add.reduceat(weights, inner[:-1], dtype=np.float64)
+        lasts = logits[inner[1:] - 1]
         return cls(
-            owner=np.repeat(np.arange(len(starts)), counts),
+            owner=np.repeat(np.arange(len(counts), dtype=np.int32), counts),
+            counts=counts,
             ids=group.topk_ids.values,
-            logprobs=logits - np.repeat(normaliser, counts),
-            bounds=bounds,
-            drift=np.add.reduceat(weights * bounds, starts) / total,
-            telling=-logits[starts + counts - 1] >= _TELLING * bounds[starts + counts - 1],
+            logits=logits,
+            normaliser=np.log(total) - np.log1p(-np.exp(tail)),
+            drift=np.add.reduceat(weights * bound(logits), inner[:-1], dtype=np.float64) / total,
+            telling=-lasts >= _TELLING * bound(lasts),
             realised=group.token_logprobs.values.astype(np.float64),
             tail=tail,
         )
 
 
-def _tokens_at(group: RowGroup, step: int) -> Indices:
+def _tokens_at(group: RowGroup, step: int) -> npt.NDArray[np.int32]:
     """[P] the token `step` places after each position; −1 outside its row."""
     lengths = np.diff(group.tokens.offsets)
     rows = np.repeat(np.arange(len(lengths)), np.diff(group.positions.offsets))
     place = group.positions.values + step
     inside = (place >= 0) & (place < lengths[rows])
     at = group.tokens.offsets[rows] + np.where(inside, place, 0)
-    return np.where(inside, group.tokens.values[at], -1).astype(np.int64)
+    tokens: npt.NDArray[np.int32] = np.where(inside, group.tokens.values[at], np.int32(-1))
+    return tokens
 
 
 def merged_alignment(parts: Sequence[Alignment]) -> Alignment:
