@@ -3,9 +3,12 @@
 A random 49.6M-parameter student (SmolLM2-135M's shape with 6 layers, V = 49,152), 2,048 tokens a
 step. Run as
 
-    python -m benchmarks.training_step [--dtype bfloat16] [--threads 2] [--repeats 5] [--losses]
+    python -m benchmarks.training_step [--dtype bfloat16] [--vocabulary 151936] [--repeats 5]
+        [--distillkit CHECKOUT] [--axolotl CHECKOUT] [--step-only] [--losses]
 
-With --losses it times every loss beside forward KL instead (losses_<dtype>.json), the head alone.
+Other programs' losses stand beside ours where they are installed and run on this machine
+(`training_step_peers.py` says how to get them). With --losses it times every loss beside forward KL
+instead (losses_<dtype>.json), the head alone.
 
 Times are CPU seconds of arms that take turns, so that a busy machine hits all of them. Big
 temporaries cost less on huge pages (THP_MEM_ALLOC_ENABLE=1), transformers' most of all, so its step
@@ -31,22 +34,26 @@ from benchmarks.training_step_arms import (
     EVERY_LOSS,
     NAMES,
     POSITIONS,
-    VOCABULARY,
     WIDTH,
     Arm,
     loss_arms,
+    peer_losses,
     step_arms,
 )
+from benchmarks.training_step_peers import runnable
 
+VOCABULARY = 49_152
 STEPS = [
     ("transformers ce", False),
     ("fkl sample", False),
     ("transformers ce", True),
+    ("torch linear ce", True),
+    ("dense fkl", True),
     ("fused ce", True),
     ("fkl sample", True),
 ]
 """(arm, on huge pages?)"""
-REMEMBERED = ["transformers ce", "fused ce", "fkl sample"]
+REMEMBERED = ["transformers ce", "torch linear ce", "dense fkl", "fused ce", "fkl sample"]
 
 
 def main() -> None:
@@ -69,7 +76,7 @@ def _measure_losses(options: argparse.Namespace) -> None:
     times = _times([Timed(worker, "loss", name, True) for name in EVERY_LOSS], options)
     ratios = {name: round(t["min"] / times["fkl"]["min"], 3) for name, t in times.items()}
     result = {"setting": _setting(options), "cpu_seconds": times, "beside fkl": ratios}
-    write_result(f"losses_{options.dtype}", result)
+    write_result(_name("losses", options), result)
     for name, seconds in times.items():
         print(f"{name:<34}{seconds['min']:>8.2f}{seconds['median']:>8.2f}{ratios[name]:>8.3f}")
 
@@ -77,7 +84,7 @@ def _measure_losses(options: argparse.Namespace) -> None:
 def _setting(options: argparse.Namespace) -> dict[str, Any]:
     return {
         "positions": POSITIONS,
-        "vocabulary": VOCABULARY,
+        "vocabulary": options.vocabulary,
         "width": WIDTH,
         "dtype": options.dtype,
         "threads": options.threads,
@@ -86,19 +93,39 @@ def _setting(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _measure(options: argparse.Namespace) -> None:
-    peaks = {arm: _peak_of(arm, options) for arm in REMEMBERED}
+    others, failed = _peers(options)
+    peaks = {arm: _peak_of(arm, options) for arm in (*REMEMBERED, *others)}
     workers = {huge: Worker(options, huge) for huge in (False, True)}
-    step = _times([Timed(workers[huge], "step", arm, huge) for arm, huge in STEPS], options)
-    alone = _times([Timed(workers[True], "loss", arm, True) for arm in NAMES], options)
+    steps = [*STEPS, *((arm, True) for arm in others)]
+    step = _times([Timed(workers[huge], "step", arm, huge) for arm, huge in steps], options)
+    names = [] if options.step_only else [*NAMES, *others]
+    alone = _times([Timed(workers[True], "loss", arm, True) for arm in names], options)
     result = {
         "setting": _setting(options),
+        "cannot run here": failed,
         "step_cpu_seconds": step,
         "loss_alone_cpu_seconds": alone,
         "step_peak_mib": peaks,
         "ratios": _ratios(step, alone, peaks),
     }
-    write_result(f"training_step_{options.dtype}", result)
+    write_result(_name("training_step", options), result)
     _print(result)
+
+
+def _name(what: str, options: argparse.Namespace) -> str:
+    wide = "" if options.vocabulary == VOCABULARY else f"_v{options.vocabulary}"
+    return f"{what}_{options.dtype}{wide}"
+
+
+def _peers(options: argparse.Namespace) -> tuple[list[str], dict[str, str]]:
+    """(other programs' losses that run here, why the others do not), tried on a small head."""
+    if not options.peers:
+        return [], {}
+    small = argparse.Namespace(**{**vars(options), "vocabulary": 2048})
+    states = torch.randn(POSITIONS, WIDTH, requires_grad=True)
+    weight = torch.randn(2048, WIDTH, requires_grad=True)
+    running, failed = runnable(peer_losses(small), states, weight)
+    return list(running), failed
 
 
 def _options() -> argparse.Namespace:
@@ -106,8 +133,13 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--vocabulary", type=int, default=VOCABULARY)
+    parser.add_argument("--peers", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--distillkit", help="folder of a checkout of arcee-ai/DistillKit")
+    parser.add_argument("--axolotl", help="folder of a checkout of axolotl-ai-cloud/axolotl")
+    parser.add_argument("--step-only", action="store_true", help="without the loss alone")
     parser.add_argument("--losses", action="store_true", help="time every loss beside fkl")
-    parser.add_argument("--memory-of", choices=REMEMBERED, help=argparse.SUPPRESS)
+    parser.add_argument("--memory-of", help=argparse.SUPPRESS)
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -124,9 +156,9 @@ class Worker:
             env=_environment(huge),
         )
 
-    def run(self, part: str, arm: str) -> float:
-        """CPU seconds of one run of an arm."""
-        self._process.stdin.write(json.dumps([part, arm]) + "\n")
+    def run(self, part: str, arm: str, every: list[str]) -> float:
+        """CPU seconds of one run of an arm; the first call of a part makes `every` arm of it."""
+        self._process.stdin.write(json.dumps([part, arm, every]) + "\n")
         self._process.stdin.flush()
         return float(self._process.stdout.readline())
 
@@ -147,13 +179,12 @@ class Timed:
 
 
 def _work(options: argparse.Namespace) -> None:
-    make = {"step": lambda: step_arms([arm for arm, _ in STEPS], options)}
-    make["loss"] = lambda: loss_arms(options)
+    make = {"step": step_arms, "loss": loss_arms}
     arms: dict[str, dict[str, Arm]] = {}
     for line in sys.stdin:
-        part, name = json.loads(line)
+        part, name, every = json.loads(line)
         if part not in arms:
-            arms[part] = make[part]()
+            arms[part] = make[part](every, options)
         started = time.process_time()
         arms[part][name]()
         print(time.process_time() - started, flush=True)
@@ -164,7 +195,8 @@ def _times(lines: list[Timed], options: argparse.Namespace) -> dict[str, dict[st
     seconds: dict[str, list[float]] = {line.name: [] for line in lines}
     for turn in range(options.repeats + 1):
         for line in lines:
-            used = line.worker.run(line.part, line.arm)
+            every = [other.arm for other in lines if other.worker is line.worker]
+            used = line.worker.run(line.part, line.arm, every)
             if turn:
                 seconds[line.name].append(used)
     return {
@@ -178,8 +210,12 @@ def _environment(huge: bool) -> dict[str, str]:
 
 
 def _command(options: argparse.Namespace) -> list[str]:
-    command = [sys.executable, "-m", "benchmarks.training_step"]
-    return [*command, "--dtype", options.dtype, "--threads", str(options.threads)]
+    command = [sys.executable, "-m", "benchmarks.training_step", "--dtype", options.dtype]
+    command += ["--threads", str(options.threads), "--vocabulary", str(options.vocabulary)]
+    for name in ("distillkit", "axolotl"):
+        folder = getattr(options, name)
+        command += [f"--{name}", folder] if folder else []
+    return command
 
 
 def _peak_of(arm: str, options: argparse.Namespace) -> float:
@@ -214,20 +250,29 @@ def _ratios(
         return round(times[arm]["min"] / times[other]["min"], 3)
 
     plain = ", ordinary pages"
-    return {
-        "step: fkl / fused ce": of(step, "fkl sample", "fused ce"),
-        "step: fkl / transformers ce": of(step, "fkl sample", "transformers ce"),
-        "step: the same, both on ordinary pages": of(
+    ratios = {
+        f"step: fkl / {arm}": of(step, "fkl sample", arm)
+        for arm in step
+        if arm != "fkl sample" and plain not in arm
+    }
+    ratios |= {
+        "step: fkl / transformers ce, both on ordinary pages": of(
             step, f"fkl sample{plain}", f"transformers ce{plain}"
         ),
         "step: fkl on huge pages / transformers ce as it comes": of(
             step, "fkl sample", f"transformers ce{plain}"
         ),
-        "step, peak memory: fkl / transformers ce": round(
-            peaks["fkl sample"] / peaks["transformers ce"], 3
-        ),
-        "loss alone: k=8 / k=64": of(alone, "fkl sample k=8", "fkl sample"),
-        "loss alone: k=256 / k=64": of(alone, "fkl sample k=256", "fkl sample"),
+    }
+    ratios |= {
+        f"step, peak memory: fkl / {arm}": round(peaks["fkl sample"] / peaks[arm], 3)
+        for arm in peaks
+        if arm != "fkl sample"
+    }
+    sizes = {size: f"fkl sample k={size}" for size in (8, 256)}
+    return ratios | {
+        f"loss alone: k={size} / k=64": of(alone, arm, "fkl sample")
+        for size, arm in sizes.items()
+        if arm in alone
     }
 
 
@@ -237,6 +282,8 @@ def _print(result: dict[str, Any]) -> None:
         for name, seconds in result[f"{part}_cpu_seconds"].items():
             peak = result["step_peak_mib"].get(name, "") if part == "step" else ""
             print(f"{name:<34}{seconds['min']:>8.2f}{seconds['median']:>8.2f}{peak:>10}")
+    for name, reason in result["cannot run here"].items():
+        print(f"cannot run here: {name}: {reason}")
     for name, ratio in result["ratios"].items():
         print(f"{name:<60}{ratio:>8.3f}")
 

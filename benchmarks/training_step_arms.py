@@ -8,12 +8,13 @@ from typing import Any
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from benchmarks.training_step_peers import HeadLoss, peers
 from stage2_student.distillation import distillation_loss
 from stage2_student.losses import LOSSES
 from stage2_student.objective import make_objective
 from stage2_student.targets import Targets
 
-ROWS, LENGTH, VOCABULARY, WIDTH = 4, 512, 49_152, 576
+ROWS, LENGTH, WIDTH = 4, 512, 576
 POSITIONS = ROWS * (LENGTH - 1)
 DRAWS = 32
 OBJECTIVES = {
@@ -43,9 +44,9 @@ NAMES = [
 Arm = Callable[[], None]
 
 
-def _student() -> LlamaForCausalLM:
+def _student(vocabulary: int) -> LlamaForCausalLM:
     config = LlamaConfig(
-        vocab_size=VOCABULARY,
+        vocab_size=vocabulary,
         hidden_size=WIDTH,
         intermediate_size=1536,
         num_hidden_layers=6,
@@ -57,48 +58,57 @@ def _student() -> LlamaForCausalLM:
     return LlamaForCausalLM(config)
 
 
-def _targets(kept: int) -> Targets:
+def make_targets(kept: int, vocabulary: int, positions: int = POSITIONS) -> Targets:
     """Random targets: per row `kept` different ids with a Zipf-like teacher and a tail sample."""
     generator = torch.Generator().manual_seed(1)
-    first = torch.randint(VOCABULARY, (POSITIONS, 1), generator=generator)
-    ids_NK = (first + 191 * torch.arange(kept)) % VOCABULARY
-    logits_NK = -2 * torch.log(torch.arange(1.0, kept + 1)).expand(POSITIONS, kept)
-    draws = torch.randint(0, DRAWS // 2, (POSITIONS, 1), generator=generator)
+    first = torch.randint(vocabulary, (positions, 1), generator=generator)
+    ids_NK = (first + 191 * torch.arange(kept)) % vocabulary
+    logits_NK = -2 * torch.log(torch.arange(1.0, kept + 1)).expand(positions, kept)
+    draws = torch.randint(0, DRAWS // 2, (positions, 1), generator=generator)
     absent_NS = torch.arange(DRAWS) >= draws
-    mass_N = torch.full((POSITIONS,), -2.5)
+    mass_N = torch.full((positions,), -2.5)
     return Targets(
-        rows_N=torch.arange(POSITIONS),
+        rows_N=torch.arange(positions),
         ids_NK=ids_NK,
         logits_NK=logits_NK.contiguous(),
         tail_logmass_N={1.0: mass_N, 2.0: mass_N / 2},
-        tail_ids_NS=(first - 7 * torch.arange(1, DRAWS + 1)) % VOCABULARY,
-        tail_logits_NS=torch.full((POSITIONS, DRAWS), -9.0).masked_fill(absent_NS, -torch.inf),
+        tail_ids_NS=(first - 7 * torch.arange(1, DRAWS + 1)) % vocabulary,
+        tail_logits_NS=torch.full((positions, DRAWS), -9.0).masked_fill(absent_NS, -torch.inf),
         draws_per_unit=64,
-        labels_N=torch.randint(VOCABULARY, (POSITIONS,), generator=generator),
-        token_logprobs_N=torch.full((POSITIONS,), -3.0),
-        weights_N=torch.ones(POSITIONS),
+        labels_N=torch.randint(vocabulary, (positions,), generator=generator),
+        token_logprobs_N=torch.full((positions,), -3.0),
+        weights_N=torch.ones(positions),
     )
 
 
-def _head_loss(arm: str) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+def peer_losses(options: argparse.Namespace) -> dict[str, Callable[[], HeadLoss]]:
+    """Other programs' losses, as far as their checkouts are given."""
+    checkouts = {"distillkit": options.distillkit, "axolotl": options.axolotl}
+    return peers(make_targets(64, options.vocabulary), options.vocabulary, WIDTH, checkouts)
+
+
+def _head_loss(arm: str, options: argparse.Namespace) -> HeadLoss:
     """(hidden [POSITIONS, D], weight [V, D]) → mean loss, for every arm but transformers' own."""
+    others = peer_losses(options)
+    if arm in others:
+        return others[arm]()
     name, _, kept = arm.partition(" k=")
-    targets = _targets(int(kept or 64))
+    targets = make_targets(int(kept or 64), options.vocabulary)
     objective = {**OBJECTIVES, **EVERY_LOSS}.get(name)
     if objective is not None:
         return lambda h, w: distillation_loss(h, w, targets, objective).total / POSITIONS
     if name == "torch linear ce":
         return lambda h, w: torch.nn.functional.linear_cross_entropy(h, w, targets.labels_N)
     if name == "dense fkl":
-        return _dense_fkl()
+        return _dense_fkl(options.vocabulary)
     return lambda h, w: torch.nn.functional.cross_entropy(
         torch.nn.functional.linear(h, w).float(), targets.labels_N
     )
 
 
-def _dense_fkl() -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+def _dense_fkl(vocabulary: int) -> HeadLoss:
     """Against a dense teacher whose probabilities are already there: no teacher's forward in it."""
-    logp = torch.randn(POSITIONS, VOCABULARY).log_softmax(-1)
+    logp = torch.randn(POSITIONS, vocabulary).log_softmax(-1)
 
     def loss(hidden: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         logq = torch.nn.functional.linear(hidden, weight).float().log_softmax(-1)
@@ -111,13 +121,13 @@ def _autocast(options: argparse.Namespace) -> contextlib.AbstractContextManager[
     return torch.autocast("cpu", torch.bfloat16, enabled=options.dtype == "bfloat16")
 
 
-def loss_arms(options: argparse.Namespace) -> dict[str, Arm]:
+def loss_arms(names: list[str], options: argparse.Namespace) -> dict[str, Arm]:
     """The loss alone: forward and backward to hidden states and weight."""
     hidden = torch.randn(POSITIONS, WIDTH, requires_grad=True)
-    weight = (torch.randn(VOCABULARY, WIDTH) / WIDTH**0.5).requires_grad_()
+    weight = (torch.randn(options.vocabulary, WIDTH) / WIDTH**0.5).requires_grad_()
 
     def arm(name: str) -> Arm:
-        loss_of = _head_loss(name)
+        loss_of = _head_loss(name, options)
 
         def run() -> None:
             with _autocast(options):
@@ -127,19 +137,19 @@ def loss_arms(options: argparse.Namespace) -> dict[str, Arm]:
 
         return run
 
-    return {name: arm(name) for name in (*NAMES, *EVERY_LOSS)}
+    return {name: arm(name) for name in names}
 
 
 def step_arms(names: list[str], options: argparse.Namespace) -> dict[str, Arm]:
     """A whole optimizer step of one student that the arms share."""
-    student = _student()
+    student = _student(options.vocabulary)
     optimizer = torch.optim.AdamW(student.parameters(), lr=1e-5, fused=True)  # as Trainer does
-    ids = torch.randint(VOCABULARY, (ROWS, LENGTH))
+    ids = torch.randint(options.vocabulary, (ROWS, LENGTH))
 
     def loss_of(name: str) -> Callable[[], torch.Tensor]:
         if name == "transformers ce":
             return lambda: student(input_ids=ids, labels=ids, use_cache=False).loss
-        head_loss = _head_loss(name)
+        head_loss = _head_loss(name, options)
 
         def loss() -> torch.Tensor:
             states = student.model(ids, use_cache=False).last_hidden_state

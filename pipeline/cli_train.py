@@ -35,7 +35,7 @@ PANELS = {
     ),
     "What is measured on the way": ("eval_steps", "eval_rows", "patience"),
     "The machine": (
-        *("dtype", "gradient_checkpointing", "parallel", "seed"),
+        *("dtype", "gradient_checkpointing", "compile", "parallel", "seed"),
         *("cache", "cache_size"),
     ),
     "Checkpoints and logs": ("save_steps", "keep_checkpoints", "log_steps", "report_to"),

@@ -16,6 +16,11 @@ class MachineSettings(BaseModel):
     gradient_checkpointing: bool = Field(
         False, description="Recompute activations in the backward pass: less memory, more time."
     )
+    compile: bool = Field(
+        False,
+        description="Compile the student's layers (torch.compile; needs a C++ compiler): the first "
+        "steps take minutes, later ones less time and memory.",
+    )
     parallel: Literal["ddp", "fsdp"] = Field(
         "ddp",
         description="How several processes (torchrun) share the work: a copy of the student each, "

@@ -45,6 +45,17 @@ def training_arguments(settings: TrainSettings, out: Path, rate: LearningRate, m
     )
 
 
+def compile_layers(model: Any) -> None:
+    """Lets torch compile each layer of a model when it is first run.
+
+    Layer by layer, so that shards (FSDP) and recomputation stay outside, and a program is made once
+    for all of them. The head is left alone: its blocks are large products, and what lies between
+    them runs in place.
+    """
+    for layer in model.get_submodule(layer_list(model)):
+        layer.compile()
+
+
 def place() -> tuple[int, int]:
     """(rank, number of processes), as torchrun and accelerate tell them."""
     return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))

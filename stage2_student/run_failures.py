@@ -14,7 +14,7 @@ def explained(out: Path) -> Iterator[None]:
     """Turns a lack of memory or of space on the disk into an error that says which knob to turn.
 
     Raises:
-        ConfigError: out of memory.
+        ConfigError: out of memory, or --compile does not work here.
         TemporaryError: the run folder could not be written.
     """
     import torch
@@ -26,6 +26,8 @@ def explained(out: Path) -> Iterator[None]:
     except OSError as error:
         raise TemporaryError(_store(out, error)) from error
     except RuntimeError as error:
+        if type(error).__module__.startswith("torch._dynamo"):  # whose import takes seconds
+            raise ConfigError(_compilation(error)) from error
         if "can't allocate memory" in str(error):
             raise ConfigError(_memory(error)) from error
         if "PytorchStreamWriter" in str(error):
@@ -57,6 +59,14 @@ def _memory(error: Exception) -> str:
         f"out of memory: {str(error).splitlines()[0]} Give a smaller --batch-size and as much more "
         "--grad-accumulation (the result stays the same), --gradient-checkpointing, or --dtype "
         "bfloat16."
+    )
+
+
+def _compilation(error: Exception) -> str:
+    reason = " ".join(str(error).split())[:200]
+    return (
+        f"--compile: torch could not compile the student: {reason} … Install a C++ compiler (g++), "
+        "or leave --compile out."
     )
 
 

@@ -27,7 +27,7 @@ _LOCK = ".lock"
 _FREE = frozenset(
     {
         *("dump", "expect_dump", "out", "resume"),
-        *("batch_size", "grad_accumulation", "gradient_checkpointing", "parallel"),
+        *("batch_size", "grad_accumulation", "gradient_checkpointing", "compile", "parallel"),
         *("save_steps", "keep_checkpoints", "log_steps", "report_to", "trust_remote_code"),
     }
 )

@@ -15,7 +15,7 @@ from stage2_student.forward import training_forward
 from stage2_student.fused_head import HeadOptions
 from stage2_student.logit_transform import logit_transform
 from stage2_student.other_ranks import clear_reasons
-from stage2_student.parallelism import place, training_arguments
+from stage2_student.parallelism import compile_layers, place, training_arguments
 from stage2_student.preparation import Prepared
 from stage2_student.projector_file import taken_apart, write_projectors
 from stage2_student.provenance import write_provenance
@@ -38,6 +38,8 @@ def run_training(prepared: Prepared, stop: StopRequest, report: Report) -> None:
     settings, model = prepared.settings, prepared.student.model
     training = _training(prepared, stop, report)
     arguments = training_arguments(settings, training.out, training.rate, model)
+    if settings.compile:
+        compile_layers(model)
     first = place()[0] == 0
     with locked(training.out) if first else nullcontext():
         if first:

@@ -10,10 +10,11 @@ import torch
 from safetensors.torch import load_file
 
 from schemas.errors import ConfigError, StoppedError
+from stage2_student.fused_head import _BLOCK_ROWS
 from stage2_student.run import train
 from stage2_student.trainer import DistillationTrainer
 from tests.stage2_student.processes import in_processes
-from tests.stage2_student.trainings import CONFIG, load, make_training, write_config
+from tests.stage2_student.trainings import CONFIG, load, make_training, save_student, write_config
 
 ALONE = {"batch_size": 4, "steps": 3, "packing": False}
 TOGETHER = {**ALONE, "batch_size": 2}
@@ -106,6 +107,53 @@ def test_shards_train_as_one(tmp_path, shim, wrapped, tied):
     train(alone)
     assert_same_training(both.out, alone.out)
     assert not any(load(Path(both.out))[1].values())
+
+
+def test_adapters_in_shards_train_as_one(tmp_path, shim, wrapped):
+    """All ranks begin with the same random A, whichever shard of it they keep."""
+    from torch.distributed.fsdp import FSDPModule
+
+    words = {"student": str(save_student(tmp_path / "start")), "lora_rank": 4, "dora": True}
+    words |= {"gradient_checkpointing": True}
+    alone = make_training(tmp_path, out=str(tmp_path / "alone"), **ALONE, **words)
+    both = make_training(tmp_path, out=str(tmp_path / "both"), parallel="fsdp", **TOGETHER, **words)
+
+    def work():
+        train(both)
+        assert isinstance(wrapped[0], FSDPModule)
+
+    in_processes(2, work)
+    train(alone)
+    assert_same_training(both.out, alone.out)
+
+
+def test_a_sharded_head_is_gathered_once_whatever_the_blocks(tmp_path, shim, monkeypatch):
+    """The head is one unit of its own or with the last norm: its blocks cost no communication."""
+    from torch.distributed.fsdp._fully_shard import _fsdp_param_group as groups
+
+    original, gathered = groups.foreach_all_gather, []
+
+    def counted(*args, **words):
+        gathered.append(1)
+        return original(*args, **words)
+
+    monkeypatch.setattr(groups, "foreach_all_gather", counted)
+
+    def gathers(block_rows):
+        monkeypatch.setitem(_BLOCK_ROWS, "cpu", block_rows)
+        out = tmp_path / f"blocks-{block_rows}"
+        settings = make_training(tmp_path, out=str(out), parallel="fsdp", **TOGETHER)
+
+        def work():
+            train(settings)
+            (out / f"gathers-{os.environ['RANK']}").write_text(str(len(gathered)))
+
+        in_processes(2, work)
+        return int((out / "gathers-0").read_text())
+
+    few, many = gathers(512), gathers(3)
+    assert few > 0
+    assert few == many
 
 
 def test_shards_in_bfloat16_keep_their_sums_in_float32(tmp_path, shim):
