@@ -50,7 +50,7 @@ PANELS = {
 }
 
 EXAMPLES = (
-    "potstill dump --teacher org/model --corpus texts.jsonl --out dump",
+    "potstill dump --teacher org/model --corpus texts.jsonl --corpus-license odc-by --out dump",
     "potstill dump --teacher org/model --corpus texts.jsonl --out dump --preview 5",
     "potstill dump --teacher ./model --corpus chats.parquet --out dump --top-k 128 --limit 1000",
     "potstill dump --teacher org/model --corpus problems.jsonl --out dump --generate "
