@@ -345,6 +345,16 @@ TRAINING: dict[str, tuple[Words, tuple[str, ...]]] = {
         lambda p: p.training("--loss", "0.5*fkl + "),
         ("the text ends here", "^"),
     ),
+    "hidden states that are not there": (
+        lambda p: p.training("--loss", "fkl + hidden_mse"),
+        ("holds none", "--hidden-layers"),
+    ),
+    "layer without its pair": (
+        lambda p: p.training("--loss", "fkl + hidden_mse(layers=4)"),
+        ("student:teacher", "^", "layers=4:10"),
+    ),
+    "unknown task": (lambda p: p.training("--tasks", "thoughts=1"), ("thoughts", "rationale")),
+    "tasks that no row has": (lambda p: p.training("--tasks", "answer=1"), ("--tasks", "parser")),
     "loss without weight": (lambda p: p.training("--loss", "0*fkl"), ("sum to zero",)),
     "temperature of a term not in the dump": (
         lambda p: p.training("--loss", "fkl + jsd(temperature=7)"),
