@@ -34,7 +34,7 @@ def dump_files(dump: DumpFolder) -> list[DumpFile]:
     files = [*_shards(dump), *_ledger(dump)]
     names = [f"{folder}/{name}" for folder in _FOLDERS for name in dump.names(folder)]
     beside = set(dump.listing(""))
-    names += [name for name in (layout.PROJECTION, layout.CARD) if name in beside]
+    names += [name for name in (layout.PROJECTION, layout.RANKING, layout.CARD) if name in beside]
     sizes = {name: int(dump.filesystem.size(dump.join(name))) for name in [*names, layout.MANIFEST]}
     return [*files, *(DumpFile(name=name, bytes=size) for name, size in sizes.items())]
 

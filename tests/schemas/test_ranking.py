@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import potstill as api
+from pipeline.dataset_files import dump_files
 from schemas import ranking
 from schemas.dump_folder import open_dump
 from schemas.errors import DamagedError
@@ -78,6 +79,12 @@ def test_and_back_again(dumps: tuple[Path, Path], tmp_path: Path) -> None:
     ran = potstill("dataset", "reshard", dumps[1], "--out", tmp_path / "cut")
     assert ran.code == 0, ran.err
     assert open_dump(tmp_path / "cut").manifest.ranking is None
+
+
+def test_the_table_travels_with_the_dump(dumps: tuple[Path, Path]) -> None:
+    names = [file.name for file in dump_files(open_dump(dumps[1]))]
+    assert "ids.npy" in names and names[-1] == "manifest.json"
+    assert "ids.npy" not in [file.name for file in dump_files(open_dump(dumps[0]))]
 
 
 @pytest.mark.parametrize("change", ["cut", "swap", "missing"])
