@@ -44,7 +44,11 @@ class DumpSettings(
         description="What the teacher reads: a .jsonl, .jsonl.zst, .jsonl.gz, .parquet or .txt "
         "file, a folder of them, or a dataset's name on the hub.",
     )
-    out: str = Field(min_length=1, description="The dump's folder. Run again: it continues.")
+    out: str = Field(
+        min_length=1,
+        description="The dump's folder, or a place in a bucket such as s3://bucket/dump. Run "
+        "again: it continues.",
+    )
     revision: str | None = Field(None, description="The teacher's revision on the hub.")
     engine: str = Field("transformers", description="What runs the teacher: transformers, or vllm.")
     dtype: Literal["float32", "bfloat16"] = Field(
