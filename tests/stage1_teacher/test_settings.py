@@ -50,7 +50,6 @@ def test_the_rest_of_the_policy():
         ({"hidden_layers": ["01"]}, "'01'", "--hidden-layers 10,20,last"),
         ({"hidden_layers": ["1\n"]}, "'1\\n'", "--hidden-layers 10,20,last"),
         ({"hidden_projection": 64}, "none are stored", "--hidden-layers"),
-        ({"out": "s3://bucket/dump"}, "s3://bucket/dump", "Give a folder"),
         ({"text_column": "a", "messages_column": "b"}, "text_column and messages_column", "one of"),
         ({"text_column": "a", "response_column": "b"}, "text_column", "Leave one"),
         ({"max_length": 8, "window_overlap": 7}, "found 7 with max_length 8", "at most 6"),
