@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
 from schemas import layout
-from schemas.errors import DamagedError
+from schemas.errors import DamagedError, TemporaryError
 from schemas.plan import CommitRecord
 from schemas.storage import Store, create_settled, replace_settled
 from schemas.strict_json import json_bytes, parse_model
@@ -29,7 +29,11 @@ class Records(Protocol):
         ...
 
     def read(self, units: Sequence[int]) -> Iterator[CommitRecord]:
-        """The records of units that have one, in that order."""
+        """The records of units that have one, in that order.
+
+        Raises:
+            TemporaryError: one was listed and is not found: without it the dump would lack a unit.
+        """
         ...
 
     def find(self, unit: int) -> CommitRecord | None:
@@ -64,8 +68,7 @@ class UnitRecords:
         """See Records."""
         paths = [layout.record_path(unit) for unit in units]
         for path, data in zip(paths, self._store.read_many(paths), strict=True):
-            if data is not None:
-                yield _parse(data, path)
+            yield _listed(data, path)
 
     def find(self, unit: int) -> CommitRecord | None:
         """See Records."""
@@ -95,10 +98,9 @@ class AttemptRecords:
     def read(self, units: Sequence[int]) -> Iterator[CommitRecord]:
         """See Records."""
         names = self._names(self._store.names_below(layout.ATTEMPTS))
-        paths = [f"{layout.ATTEMPTS}/{names[unit]}" for unit in units if unit in names]
+        paths = [f"{layout.ATTEMPTS}/{names.get(unit, f'{unit:06d}')}" for unit in units]
         for path, data in zip(paths, self._store.read_many(paths), strict=True):
-            if data is not None:
-                yield _parse(data, path)
+            yield _listed(data, path)
 
     def find(self, unit: int) -> CommitRecord | None:
         """See Records."""
@@ -122,6 +124,15 @@ class AttemptRecords:
             if match:
                 names[int(match["unit"])] = name
         return names
+
+
+def _listed(data: bytes | None, path: str) -> CommitRecord:
+    if data is None:
+        raise TemporaryError(
+            f"{path} was there a moment ago, and the store finds it no longer. Nothing was "
+            "changed. Run the same command again: it continues."
+        )
+    return _parse(data, path)
 
 
 def _parse(data: bytes, path: str) -> CommitRecord:

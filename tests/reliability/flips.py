@@ -33,7 +33,7 @@ def flips(tier: Tier) -> Outcome:
     """Every kind of file of a dump."""
     outcome = Outcome()
     with scratch() as folder:
-        dump = write_dump(folder / "dump", count=12, unit_size=4)
+        dump = write_dump(folder / "dump", count=36, unit_size=12)
         _shards_by_hash(outcome, dump, SHARD_FLIPS[tier])
         _shards_by_reading(outcome, dump, READ_FLIPS[tier])
         _cuts(outcome, dump)
