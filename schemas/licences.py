@@ -150,13 +150,20 @@ def known(license: str) -> Known | None:
 
 
 def stated_in(settings: Settings) -> list[Stated]:
-    """What a dump's manifest or plan states: its teacher and its corpus."""
-    teacher, corpus = settings.teacher, settings.corpus
+    """What a manifest or plan states: teacher and corpus, of every dump that it is made of."""
+    sources = settings.derived.sources if settings.derived else []
     return [
-        Stated(
-            role="teacher", name=teacher.name, license=teacher.license, terms=teacher.output_terms
-        ),
-        Stated(role="corpus", name=corpus.name, license=corpus.license),
+        part
+        for one in sources or [settings]
+        for part in (
+            Stated(
+                role="teacher",
+                name=one.teacher.name,
+                license=one.teacher.license,
+                terms=one.teacher.output_terms,
+            ),
+            Stated(role="corpus", name=one.corpus.name, license=one.corpus.license),
+        )
     ]
 
 

@@ -52,8 +52,8 @@ def fresh(dump: DumpFolder) -> str:
         )
     if dump.filesystem.exists(dump.join(layout.PLAN)):
         return (
-            "take a fresh copy of that file, or, as the dump was made here, let what is bad be made "
-            f"again: potstill verify {dump.url} --repair"
+            "take a fresh copy of that file, or, as the dump was made here, let what is bad be "
+            f"made again: potstill verify {dump.url} --repair"
         )
     return f"take a fresh copy of that file: potstill dataset pull SOURCE --out {dump.url}"
 

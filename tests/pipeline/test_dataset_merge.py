@@ -10,6 +10,7 @@ from pipeline.dataset_merge import merge
 from pipeline.dataset_settings import MergeSettings
 from schemas.dump_folder import open_dump
 from schemas.errors import ConflictError, DamagedError, InputError, MismatchError
+from schemas.licences import stated_in
 from schemas.manifest import Capture, Settings
 from stage1_teacher.hidden_policy import with_widths
 from tests.dumps import Dump, hidden_policy, make_settings, write_dump
@@ -115,6 +116,10 @@ def test_licences_are_combined(a, tmp_path) -> None:
     merged(a, other, unknown, out=tmp_path / "c")
     manifest = open_dump(tmp_path / "c").manifest
     assert (manifest.corpus.license, manifest.teacher.license) == ("other", "unknown")
+    stated = {(part.role, part.license) for part in stated_in(manifest)}
+    assert stated >= {("corpus", "mit"), ("corpus", "apache-2.0"), ("teacher", "unknown")}
+    card = (tmp_path / "c/README.md").read_text()
+    assert "By `merge`" in card and f"`{other.manifest.identity}` | synthetic | 0" in card
 
 
 def test_only_what_all_hold_is_kept_and_texts_of_any(a, tmp_path) -> None:

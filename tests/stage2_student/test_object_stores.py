@@ -41,10 +41,16 @@ def test_a_training_from_a_bucket_is_the_training_from_the_folder(bucket, tmp_pa
     local = make_training(tmp_path, steps=2)
     s3fs.S3FileSystem().put(local.dump[0], "dumps/night", recursive=True)
     remote = make_training(
-        tmp_path, steps=2, dump=[f"{bucket}/ni*"], out=str(tmp_path / "remote"), max_tokens=40
+        tmp_path,
+        steps=2,
+        dump=[f"{bucket}/ni*"],
+        out=str(tmp_path / "remote"),
+        max_tokens=40,
+        cache=str(tmp_path / "cache"),
     )
     train(local)
     train(remote)
+    assert any((tmp_path / "cache").iterdir())
     assert figures(local.out) == figures(remote.out)
     assert same(weights(local.out), weights(remote.out))
     assert [dump.url for dump in open_dumps(remote.dump)] == ["s3://dumps/night"]
