@@ -19,6 +19,11 @@ from stage1_teacher.settings import DumpSettings
 
 _log = logging.getLogger(__name__)
 
+_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_AUTH_MODE": "token",  # its ports may be reached from outside; only this user has the token
+}
 _START_TRIES = 3
 _MOST_TASKS = 4096
 _OBJECT_BYTES = 100 << 20
@@ -90,8 +95,8 @@ def _results(
 @contextmanager
 def _cluster(settings: DumpSettings) -> Iterator[Any]:
     """Inside, Ray is there: a cluster of this machine alone, or the one that was named."""
-    for name in ("RAY_USAGE_STATS_ENABLED", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"):
-        os.environ.setdefault(name, "0")
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     try:
         import ray
     except ModuleNotFoundError as error:
