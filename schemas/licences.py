@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from schemas.manifest import Settings
+from schemas.manifest import Settings, Source
 
 UNKNOWN = "unknown"
 OTHER = "other"
@@ -151,10 +151,10 @@ def known(license: str) -> Known | None:
 
 def stated_in(settings: Settings) -> list[Stated]:
     """What a manifest or plan states: teacher and corpus, of every dump that it is made of."""
-    sources = settings.derived.sources if settings.derived else []
+    held: Sequence[Settings | Source] = settings.derived.sources if settings.derived else [settings]
     return [
         part
-        for one in sources or [settings]
+        for one in held
         for part in (
             Stated(
                 role="teacher",
