@@ -165,13 +165,13 @@ ENTRIES: dict[str, Callable[[Path], bool]] = {
 
 
 def _hook(path: Path, problems: list[str]) -> Callable[[str, tuple[Any, ...]], None]:
-    inside = str(path)
+    inside = os.path.realpath(path)
 
     def hook(event: str, args: tuple[Any, ...]) -> None:
         if event.startswith(_FORBIDDEN):
             problems.append(f"{event} {args!r:.200}")
         if event == "open" and isinstance(args[0], str | bytes):
-            name, flags = os.fsdecode(args[0]), args[2] or 0
+            name, flags = os.path.realpath(os.fsdecode(args[0])), args[2] or 0
             known = name.startswith((inside, *_READABLE))
             if flags & _WRITING or not known:
                 problems.append(f"it opened {name} with {flags:o}")
