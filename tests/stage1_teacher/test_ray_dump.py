@@ -1,5 +1,6 @@
 """A dump spread over Ray actors, for real: one of two is killed, and nothing is lost or doubled."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -45,8 +46,11 @@ def folder(tmp_path: Path) -> Path:
 
 
 def actors() -> list[psutil.Process]:
-    children = psutil.Process().children(recursive=True)
-    return [p for p in children if "MapWorker" in " ".join(p.cmdline())]
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):  # it may be gone already
+            found += [process] if "MapWorker" in " ".join(process.cmdline()) else []
+    return found
 
 
 def kill_one_actor(killed: list[int], out: Path, over: threading.Event) -> None:
