@@ -34,6 +34,10 @@ CONFIGS = {
     ),
     "granite": lambda: transformers.GraniteConfig(**_SHAPE, logits_scaling=0.4),
     "mixtral": lambda: transformers.MixtralConfig(**_SHAPE, num_local_experts=4),
+    "qwen3": lambda: transformers.Qwen3Config(**_SHAPE),
+    "phi": lambda: transformers.PhiConfig(  # a head with a bias
+        **{k: v for k, v in _SHAPE.items() if k not in ("head_dim", "num_key_value_heads")}
+    ),
     "gpt2": lambda: transformers.GPT2Config(
         vocab_size=97, n_embd=32, n_layer=4, n_head=4, n_positions=64, **_IDS
     ),

@@ -8,7 +8,7 @@ from stage2_student.logit_transform import logit_transform
 from stage2_student.objective import make_objective
 from stage2_student.stream import StreamSettings, open_stream
 from tests.dumps import write_dump
-from tests.stage2_student.architectures import build
+from tests.stage2_student.architectures import SEPARATES, build
 
 
 @pytest.fixture(scope="module")
@@ -37,8 +37,17 @@ def dense_cross_entropy(model, batch):
     return total
 
 
-@pytest.mark.parametrize("name", ["llama", "llama tied", "qwen2", "gemma2", "gemma3", "gpt2"])
-def test_loss_and_gradients_are_those_of_plain_logits_of_single_documents(name, batch):
+@pytest.fixture(scope="module")
+def unpacked(tmp_path_factory):
+    path = tmp_path_factory.mktemp("unpacked") / "dump"
+    write_dump(path, vocabulary=97)
+    settings = StreamSettings(rows_per_step=3, max_length=48, packing=False)
+    return next(open_stream([open_dump(path)], settings).epoch_batches(0))
+
+
+@pytest.mark.parametrize("name", [*SEPARATES, "mamba"])
+def test_loss_and_gradients_are_those_of_plain_logits_of_single_documents(name, batch, unpacked):
+    batch = batch if name in SEPARATES else unpacked
     model = build(name).eval()
     expected = dense_cross_entropy(model, batch)
     expected.backward()
