@@ -49,7 +49,7 @@ class Step(Read):
 
     @property
     def terms(self) -> dict[str, float]:
-        """The terms of the loss, such as fkl and ce, each a plain mean in nats; held-out ones, too."""
+        """The loss's terms (fkl, ce, …), each a plain mean in nats; held-out ones, too."""
         found = self.model_extra or {}
         return {name: float(v) for name, v in found.items() if isinstance(v, int | float)}
 
