@@ -70,10 +70,8 @@ def main() -> None:
         found: dict[str, Any] = {}
         for recipe, config in RECIPES.items():
             found[f"DistillKit: {recipe}"] = _theirs(folder, (captured, rows), prepared, config)
-        for policy in OURS:
-            found[f"potstill: {policy}"] = _ours(
-                folder, (captured, rows), prepared, int(policy[2:])
-            )
+        for k in OURS:
+            found[f"potstill: k={k}"] = _ours(folder, (captured, rows), prepared, k)
     ratios = _ratios(found)
     for name, figures in found.items():
         print(f"{name:<32}", {k: round(v, 7) for k, v in figures.items()})
