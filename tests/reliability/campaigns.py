@@ -19,7 +19,7 @@ CAMPAIGNS: dict[str, Campaign] = {
         says="SIGKILL at every call of joining, unit, snapshot, finalising and tidying up; the "
         "worker that recovers killed at every call, too",
         run=kills,
-        least={"pr": 5_000, "nightly": 100_000, "release": 400_000},
+        least={"pr": 10_000, "nightly": 100_000, "release": 400_000},
     ),
     "power_loss": Campaign(
         says="loss of power after every call: all subsets of what was not yet synced",
@@ -45,7 +45,7 @@ CAMPAIGNS: dict[str, Campaign] = {
     "s3_faults": Campaign(
         says="every request to S3 × every refusal, lost, cut or late answer, against moto",
         run=s3_faults,
-        least={"pr": 200, "nightly": 200, "release": 200},
+        least={"pr": 150, "nightly": 500, "release": 500},
     ),
     "races": Campaign(
         says="64 processes race for one unit; 64 write a dump while half of them are killed; a "
@@ -56,7 +56,7 @@ CAMPAIGNS: dict[str, Campaign] = {
     "worker_kills": Campaign(
         says="real worker processes killed at random moments; samples equal to the byte",
         run=worker_kills,
-        least={"pr": 200, "nightly": 5_000, "release": 20_000},
+        least={"pr": 500, "nightly": 5_000, "release": 20_000},
     ),
     "flips": Campaign(
         says="single bits of shards, manifest, records, plan and snapshot; cuts; swapped shards",
