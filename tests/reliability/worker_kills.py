@@ -24,7 +24,7 @@ from tests.tiny import tiny_teacher, write_rows
 KILLS: dict[Tier, int] = {"pr": 500, "nightly": 5_000, "release": 20_000}
 AT_ONCE = 2
 ROWS, UNIT_ROWS = 96, 2
-LONGEST_LIFE = 0.5
+LONGEST_LIFE = 0.8
 _SETTLED = 60.0
 
 
