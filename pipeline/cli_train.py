@@ -59,19 +59,24 @@ def run(call: Call) -> int:
 
     done = train(call.settings, call.output.report)
     call.output.result(asdict(done), facts(_shown(done)))
-    out, dumps = call.settings.out, call.settings.dump
-    measure = ["potstill", "evaluate", out, *(w for dump in dumps for w in ("--dump", dump))]
-    call.output.next(
-        {
-            "measure it on held-out rows": shlex.join(measure),
-            "chat with it in transformers": student_commands.chat(out),
-            "serve it with vLLM": student_commands.serve(out),
-            "evaluate it with lm-eval (it downloads the task)": student_commands.lm_eval(
-                out, "hellaswag"
-            ),
-        }
-    )
+    call.output.next(next_commands(call.settings))
     return 0
+
+
+def next_commands(settings: TrainSettings) -> dict[str, str]:
+    """What to type next; an adapter alone is no model that other programs load by its folder."""
+    out, dumps = settings.out, settings.dump
+    measure = ["potstill", "evaluate", out, *(w for dump in dumps for w in ("--dump", dump))]
+    commands = {"measure it on held-out rows": shlex.join(measure)}
+    if settings.keep_adapter:
+        return commands
+    return commands | {
+        "chat with it in transformers": student_commands.chat(out),
+        "serve it with vLLM": student_commands.serve(out),
+        "evaluate it with lm-eval (it downloads the task)": student_commands.lm_eval(
+            out, "hellaswag"
+        ),
+    }
 
 
 def _shown(done: "TrainSummary") -> dict[str, str]:
