@@ -1,4 +1,4 @@
-"""What `potstill train` names at its end; that the commands work is tested in test_student_commands."""
+"""What `potstill train` names at its end; test_student_commands.py runs the commands."""
 
 import pytest
 
