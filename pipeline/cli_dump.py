@@ -52,9 +52,10 @@ PANELS = {
 EXAMPLES = (
     "potstill dump --teacher org/model --corpus texts.jsonl --corpus-license odc-by --out dump",
     "potstill dump --teacher org/model --corpus texts.jsonl --out dump --preview 5",
-    "potstill dump --teacher ./model --corpus chats.parquet --out dump --top-k 128 --limit 1000",
-    "potstill dump --teacher org/model --corpus problems.jsonl --out dump --generate "
-    "--reasoning-template answer_is --verifier numeric --samples-per-prompt 4",
+    "potstill dump --teacher ./model --corpus chats.parquet --license unknown --out dump "
+    "--top-k 128 --limit 1000",
+    "potstill dump --teacher org/model --corpus problems.jsonl --corpus-license mit --out dump "
+    "--generate --reasoning-template answer_is --verifier numeric --samples-per-prompt 4",
     "potstill dump dump.yaml --dtype float32 --show-config",
 )
 
