@@ -20,7 +20,7 @@ def test_a_healthy_machine(tmp_path: Path) -> None:
     assert ran.code == 0, ran.out
     found = {check["name"]: check for check in ran.lines[0]["checks"]}
     assert found["store"]["state"] == "ok"
-    assert "create-if-absent" in found["store"]["found"]
+    assert "posix, seen by trying" in found["store"]["found"]
     assert list(tmp_path.iterdir()) == []
 
 
