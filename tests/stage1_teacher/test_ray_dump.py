@@ -80,7 +80,10 @@ def test_two_actors_share_a_dump_and_one_is_killed(folder: Path) -> None:
     assert max(progress.done for progress in reports if progress.stage == "dump") == ROWS + 1
     assert verify(str(folder / "ray")).ok
     dump(settings(folder, "alone"))
-    assert rows_of(folder / "ray") == rows_of(folder / "alone")
+    there, alone = rows_of(folder / "ray"), rows_of(folder / "alone")
+    for row, other in zip(there, alone, strict=True):  # actors have other numbers of threads
+        assert row.pop("token_logprobs") == pytest.approx(other.pop("token_logprobs"), abs=1e-5)
+    assert there == alone
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL, "Ray's handler was left behind"
 
 
