@@ -1,6 +1,9 @@
 """A compiled student trains as the ordinary one does, the fused head under it."""
 
 import functools
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -12,6 +15,7 @@ from tests.stage2_student.test_parallelism import assert_same_training, shim  # 
 from tests.stage2_student.trainings import load, make_training
 
 SHORT = {"steps": 2, "batch_size": 2}
+FRESH = "POTSTILL_TEST_FRESH_PROCESS"
 
 
 @pytest.fixture
@@ -40,6 +44,14 @@ def test_compiled_layers_train_as_before(tmp_path, dynamo, recomputed):
     assert not any(load(tmp_path / "compiled")[1].values())
 
 
+def test_compiled_shards_pass_in_a_process_of_their_own():
+    """Forked behind some hundred other tests, the two processes wait for each other for ever."""
+    node = f"{__file__}::test_compiled_shards_train_as_before"
+    words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", node]
+    subprocess.run(words, env={**os.environ, FRESH: "1"}, check=True, timeout=300)
+
+
+@pytest.mark.skipif(FRESH not in os.environ, reason="the test before runs it in a fresh process")
 def test_compiled_shards_train_as_before(tmp_path, dynamo, shim):  # noqa: F811
     plain = make_training(tmp_path, out=str(tmp_path / "plain"), **{**SHORT, "batch_size": 4})
     words = {"compile": True, "parallel": "fsdp", **SHORT}
