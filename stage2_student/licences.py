@@ -37,6 +37,6 @@ def licence_line(stated: Sequence[Stated]) -> str:
     found = joint_conditions(stated)
     words = [demand.partition(" (")[0] for demand in found.demands]
     asks = f", which ask for {', '.join(words)}" if words else ""
-    parts = ", ".join(f"{part.role} {part.license}" for part in found.stated)
+    parts = ", ".join(dict.fromkeys(f"{part.role} {part.license}" for part in found.stated))
     conflicts = f". Mind: {'; '.join(found.conflicts)}" if found.conflicts else ""
     return f"licences: {parts}{asks}{conflicts}"
