@@ -89,14 +89,14 @@ def check_footer(
 
 
 def regular_size(path: str) -> int:
-    """The size of a local file that is no link, pipe or device.
+    """The size of a local file that is no link, pipe or device, in a folder that is no link.
 
     Raises:
         ShardFault: it is one.
         OSError: it is not there, or may not be looked at.
     """
     status = os.lstat(path)
-    if not stat.S_ISREG(status.st_mode):
+    if not stat.S_ISREG(status.st_mode) or os.path.islink(os.path.dirname(path)):
         raise ShardFault("it is no regular file: symbolic links are not followed inside a dump")
     return status.st_size
 
