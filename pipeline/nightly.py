@@ -52,7 +52,7 @@ def run_night(
     except KeyboardInterrupt:
         book.close("stopped", StoppedError.exit_code, "interrupted; the next night goes on")
         raise
-    except BaseException as error:
+    except BaseException as error:  # a defect of ours: the status file must not say "running"
         book.close("failed", _BUG, f"{type(error).__name__}: {error}")
         raise
     return book.status

@@ -142,7 +142,7 @@ def answered(
         return
     except _OF_THE_RUN:
         raise
-    except Exception as error:
+    except Exception as error:  # models raise anything; which sample it is shows one by one
         _log.warning("the teacher failed (%s); trying its samples one by one", error)
     for index in sorted(set(range(len(asked))) - done):
         yield from ((index, answer) for answer in _alone(ask, asked[index], name, aside))
@@ -158,7 +158,7 @@ def _alone(
         return [answer for _, answer in ask([one])]
     except _OF_THE_RUN:
         raise
-    except Exception as error:
+    except Exception as error:  # counted against the budget, its reason written down
         aside.add(name(one), "teacher", error)
         return []
 

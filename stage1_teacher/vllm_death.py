@@ -75,5 +75,5 @@ def while_alive(call: Callable[[], Answer], processes: Sequence[BaseProcess]) ->
 def _settle(outcome: Future[Answer], call: Callable[[], Answer]) -> None:
     try:
         outcome.set_result(call())
-    except BaseException as error:
+    except BaseException as error:  # raised again by whoever waits for the answer
         outcome.set_exception(error)

@@ -96,7 +96,7 @@ def make_hidden_term(written: WrittenTerm) -> HiddenTerm:
     """
     schedule = weight_schedule(written)
     weight = schedule.first if schedule else 1.0 if written.weight is None else written.weight
-    given = _given(written)
+    given = written.given(_ARGUMENTS)
     return HiddenTerm(
         loss=written.name.text,
         weight=weight,
@@ -104,18 +104,6 @@ def make_hidden_term(written: WrittenTerm) -> HiddenTerm:
         pairs=_pairs(written, given.get("layers")),
         projector=_projector(written, given.get("projector")),
     )
-
-
-def _given(written: WrittenTerm) -> dict[str, Word]:
-    found: dict[str, Word] = {}
-    for name, value in written.arguments:
-        if name.text not in _ARGUMENTS:
-            problem = f"{written.name.text} has no argument {name.text!r}"
-            raise written.wrong(name, problem, nearest(name.text, _ARGUMENTS))
-        if name.text in found:
-            raise written.wrong(name, f"{name.text} is given twice", "Leave one of them out.")
-        found[name.text] = value
-    return found
 
 
 def _pairs(written: WrittenTerm, word: Word | None) -> tuple[LayerPair, ...]:

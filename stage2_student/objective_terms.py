@@ -28,7 +28,7 @@ def make_term(written: WrittenTerm, temperature: float | None, tail: Tail | None
             something else than the term.
     """
     kind = _kind(written)
-    given = _given(written, kind)
+    given = written.given([*(SHARED if kind.soft else ()), *kind.arguments])
     own = {
         name: _number(written, kind, name, given[name]) for name in kind.arguments.keys() & given
     }
@@ -58,19 +58,6 @@ def _kind(written: WrittenTerm) -> Loss:
         known = [*LOSSES, *HIDDEN_LOSSES]
         raise written.wrong(written.name, f"unknown loss {name!r}", nearest(name, known))
     return LOSSES[name]
-
-
-def _given(written: WrittenTerm, kind: Loss) -> dict[str, Word]:
-    known = [*(SHARED if kind.soft else ()), *kind.arguments]
-    found: dict[str, Word] = {}
-    for name, value in written.arguments:
-        if name.text not in known:
-            problem = f"{written.name.text} has no argument {name.text!r}"
-            raise written.wrong(name, problem, nearest(name.text, known))
-        if name.text in found:
-            raise written.wrong(name, f"{name.text} is given twice", "Leave one of them out.")
-        found[name.text] = value
-    return found
 
 
 def _number(written: WrittenTerm, kind: Loss, name: str, word: Word) -> float:

@@ -77,6 +77,22 @@ class WrittenTerm:
         """An error that points at one of its words."""
         return _error(self.source, word, problem, advice)
 
+    def given(self, known: Collection[str]) -> dict[str, Word]:
+        """Its arguments by name.
+
+        Raises:
+            ConfigError: one is not among `known`, or is given twice.
+        """
+        found: dict[str, Word] = {}
+        for name, value in self.arguments:
+            if name.text not in known:
+                problem = f"{self.name.text} has no argument {name.text!r}"
+                raise self.wrong(name, problem, nearest(name.text, known))
+            if name.text in found:
+                raise self.wrong(name, f"{name.text} is given twice", "Leave one of them out.")
+            found[name.text] = value
+        return found
+
 
 def read_terms(text: str) -> list[WrittenTerm]:
     """The terms of a sum.
