@@ -12,7 +12,7 @@ from schemas.storage_posix import PosixStore
 from stage1_teacher import commit, commit_committed, commit_final, commit_manifest
 from stage1_teacher.commit import Work, open_work
 from tests.dumps import make_settings
-from tests.stage1_teacher.test_commit import COUNTS, content
+from tests.stage1_teacher.commit_runs import COUNTS, content
 
 COUNT = 30
 UNITS = [(unit, unit + 1) for unit in range(COUNT)]

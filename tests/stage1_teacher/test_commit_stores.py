@@ -20,7 +20,7 @@ from schemas.strict_json import parse_model
 from stage1_teacher.commit import Share, Work, open_work
 from stage1_teacher.commit_leases import LEASE_SECONDS
 from tests.dumps import make_settings
-from tests.stage1_teacher.test_commit import COUNTS, content
+from tests.stage1_teacher.commit_runs import COUNTS, content
 
 UNITS = [(0, 8), (8, 16), (16, 20)]
 _creating = threading.Lock()
