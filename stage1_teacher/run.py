@@ -26,6 +26,8 @@ from stage1_teacher.preparation import Prepared, prepare
 from stage1_teacher.preview_shard import NAME as PREVIEW_NAME
 from stage1_teacher.preview_shard import has_preview, preview_parquet
 from stage1_teacher.projection import projection_file
+from stage1_teacher.ray_cluster import set_environment
+from stage1_teacher.ray_dump import run_on_ray
 from stage1_teacher.set_aside import check_budget, shard_file
 from stage1_teacher.settings import DumpSettings
 from stage1_teacher.unit_worker import UnitWorker
@@ -117,6 +119,8 @@ def created_by() -> str:
 def _dump(
     settings: DumpSettings, report: Report, asked: Interruption, check: Callable[[Settings], None]
 ) -> DumpSummary:
+    if settings.cluster == "ray":
+        set_environment()
     prepared = prepare(settings, report)
     check(prepared.settings)
     work = open_work(
@@ -131,8 +135,6 @@ def _dump(
     if work.complete:
         return _summary(settings, work, meter, None)
     if settings.cluster == "ray":
-        from stage1_teacher.ray_dump import run_on_ray
-
         won = run_on_ray(settings, work, meter, created_by())
     else:
         won = _compute(settings, prepared, work, (meter, asked))

@@ -15,7 +15,7 @@ import pytest
 from schemas.dump_folder import open_dump
 from schemas.errors import ConfigError, InputError
 from schemas.verify import verify
-from stage1_teacher import ray_dump
+from stage1_teacher.ray_cluster import cluster, resources, set_environment
 from stage1_teacher.ray_worker import forget_arrow_types
 from stage1_teacher.run import dump
 from stage1_teacher.settings import DumpSettings
@@ -133,9 +133,23 @@ def test_without_ray_it_says_what_to_install(tmp_path: Path, monkeypatch) -> Non
     monkeypatch.setitem(sys.modules, "ray", None)
     with (
         pytest.raises(ConfigError, match=r"pip install 'potstill\[ray\]'"),
-        ray_dump._cluster(DumpSettings(teacher="t", corpus="c", out="o", cluster="ray")),
+        cluster(DumpSettings(teacher="t", corpus="c", out="o", cluster="ray")),
     ):
         pass
+
+
+def test_ray_may_have_been_imported_before_by_others(monkeypatch, caplog) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", "")  # so that it is put back afterwards
+    monkeypatch.delenv("RAY_AUTH_MODE")
+    monkeypatch.delitem(sys.modules, "ray", raising=False)
+    set_environment()
+    assert os.environ["RAY_AUTH_MODE"] == "token"
+    assert not caplog.records
+    monkeypatch.delenv("RAY_AUTH_MODE")
+    monkeypatch.setitem(sys.modules, "ray", FakeRay)
+    set_environment()
+    assert "RAY_AUTH_MODE" not in os.environ
+    assert "Ray was imported before, without RAY_AUTH_MODE=token" in caplog.text
 
 
 class FakeRay:
@@ -147,12 +161,12 @@ class FakeRay:
 def test_more_than_this_machine_has_is_refused_instead_of_waited_for() -> None:
     asked = DumpSettings(teacher="t", corpus="c", out="o", cluster="ray", gpus_per_worker=0.5)
     with pytest.raises(ConfigError, match=r"0.5 GPU each need 0.5; this machine has 0"):
-        ray_dump._resources(FakeRay, asked)
+        resources(FakeRay, asked)
     three = asked.model_copy(update={"gpus_per_worker": None, "cluster_workers": 3})
     with pytest.raises(ConfigError, match="--cpus-per-worker"):
-        ray_dump._resources(FakeRay, three)
+        resources(FakeRay, three)
     named = asked.model_copy(update={"ray_address": "10.0.0.1:6379"})
-    assert ray_dump._resources(FakeRay, named) == {"num_cpus": 1.0, "num_gpus": 0.5}
+    assert resources(FakeRay, named) == {"num_cpus": 1.0, "num_gpus": 0.5}
 
 
 @pytest.mark.parametrize(
