@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
+import pyarrow.parquet as pq
 
 from schemas.manifest import Capture, Engine, Settings
 from stage1_teacher.preparation import Prepared, Rendered
@@ -81,3 +82,15 @@ def prepared_dump(
         tokenizer_files={"tokenizer.json": TOKENIZER.encode()},
         decoder=Letters(),
     )
+
+
+def rows_of(path):
+    """Every row of a dump, by id."""
+    tables = [pq.read_table(file).to_pylist() for file in sorted((path / "data").iterdir())]
+    rows = [row for table in tables for row in table]
+    assert len({row["id"] for row in rows}) == len(rows), "a sample is doubled"
+    return {row["id"]: row for row in rows}
+
+
+class Crash(Exception):
+    """The engine dies."""
