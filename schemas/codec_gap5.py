@@ -17,7 +17,9 @@ TAIL_FLOOR = np.float32(np.log(1e-9))
 """Tail masses below 1e-9 are stored as 1e-9: fp32 sums cannot tell them from zero."""
 
 
-_BLOCK = 1 << 14
+_ONE = np.float32(1)
+_STEPS = np.float32(1 << 18)
+_BLOCK = 1 << 15
 """Entries rounded at once, so that the temporaries stay in the processor's cache."""
 
 
@@ -31,33 +33,46 @@ def round_logits(logits: Floats) -> Floats:
     source, target = logits.reshape(-1), rounded.reshape(-1)
     for start in range(0, source.size, _BLOCK):
         block = slice(start, start + _BLOCK)
-        target[block] = _rounded(source[block])
+        _round_into(source[block], target[block])
     return rounded
 
 
-def _rounded(logits: Floats) -> Floats:
+def _round_into(logits: Floats, target: Floats) -> None:
+    """Rounds a block; both roundings are made for every gap, and each leaves the other's alone.
+
+    Above 1 the first one gives the gap less 1, below it 0; the second one gives 1 and the gap.
+    Adding 2^18, where neighbouring float32 are 1/32 apart, rounds to that, ties to even.
+    """
     gaps = np.negative(logits, dtype=np.float32)
-    if not (gaps.min() >= 0 and np.isfinite(gaps.max())):
+    if not (gaps.min() >= 0 and gaps.max() < np.inf):
         raise DamagedError(
             "captured logits must be finite and at most 0 (relative to their maximum); found "
             f"{logits.max()} … {logits.min()}. The engine gave bad numbers; try --dtype float32."
         )
-    bits = gaps.view(np.uint32)
-    large = ((bits + np.uint32(0x20000)) & np.uint32(0xFFFC0000)).view(np.float32)
-    small = np.minimum(gaps, np.float32(1))
-    rounded = np.where(gaps < 1, np.rint(small * np.float32(32)) / np.float32(32), large)
+    bits = np.maximum(gaps, _ONE).view(np.uint32)
+    bits += np.uint32(0x20000)
+    bits &= np.uint32(0xFFFC0000)
+    rounded: Floats = bits.view(np.float32)
+    rounded -= _ONE
+    small = np.minimum(gaps, _ONE)
+    small += _STEPS
+    small -= _STEPS
+    rounded += small
     _check(gaps, rounded)
-    return np.float32(0) - rounded
+    np.subtract(np.float32(0), rounded, out=target)
 
 
 def bound(logits: Floats) -> Floats:
     """The largest error that `round_logits` may make on each entry: max(1/64, |logit|/64)."""
-    scale: Floats = np.maximum(np.abs(logits), np.float32(1))
-    return scale / np.float32(64)
+    scale: Floats = np.abs(logits)
+    np.maximum(scale, _ONE, out=scale)
+    scale *= np.float32(1 / 64)
+    return scale
 
 
 def _check(gaps: Floats, rounded: Floats) -> None:
-    if np.any(np.abs(rounded - gaps) > bound(gaps)):
+    errors = rounded - gaps
+    if np.any(np.abs(errors, out=errors) > bound(gaps)):
         raise DamagedError("codec gap5 broke its own bound: this is a bug, please report it.")
 
 

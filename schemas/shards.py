@@ -20,7 +20,6 @@ ZSTD_LEVEL = 1
 ROWS_PER_GROUP = 64
 TOKENS_PER_GROUP = 20_000
 _PAGE_BYTES = 1 << 20
-_CHUNKING = {"min_chunk_size": 1 << 19, "max_chunk_size": 1 << 21, "norm_level": 0}
 
 
 def write_shard(
@@ -64,7 +63,6 @@ def open_shard(
         store_schema=False,
         write_page_checksum=True,
         write_page_index=True,
-        use_content_defined_chunking=_CHUNKING,
     ) as writer:
         yield lambda table: writer.write_table(table, row_group_size=max(1, table.num_rows))
         writer.add_key_value_metadata({FOOTER_KEY: canonical(footer()).decode()})

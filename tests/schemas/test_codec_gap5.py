@@ -64,6 +64,23 @@ def test_known_gaps(gap: float, stored: float | None) -> None:
     assert not (found == 0 and np.signbit(found)), "negative zero"
 
 
+def test_every_bit_is_what_the_format_page_says() -> None:
+    """FORMAT.md section 5, an entry at a time: all magnitudes, and around every power of two."""
+    patterns = np.random.default_rng(0).integers(0, 0x7F000000, 3000, np.uint32)
+    powers = np.exp2(np.arange(-30, 126)).astype(np.float32)
+    ties = np.arange(0, 70, 1 / 128, np.float32)
+    gaps = np.concatenate([patterns.view(np.float32), powers, np.nextafter(powers, 0), ties])
+    expected = [_by_the_page(gap) for gap in gaps]
+    assert (-round_logits(-gaps)).tolist() == expected
+
+
+def _by_the_page(gap: np.float32) -> float:
+    if gap < 1:
+        return float(np.rint(gap * np.float32(32)) / 32)
+    bits = (int(gap.view(np.uint32)) + 0x20000) & 0xFFFC0000
+    return float(np.uint32(bits).view(np.float32))
+
+
 @pytest.mark.parametrize("bad", [0.5, np.nan, -np.inf, np.inf])
 def test_numbers_that_are_no_gaps_are_refused(bad: float) -> None:
     values = np.full(40_000, -1, np.float32)
