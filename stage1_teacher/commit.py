@@ -41,8 +41,8 @@ __all__ = ["Attempt", "Share", "Work", "open_work"]
 
 BLOCKS = 64
 MOST_BLOCK_UNITS = 64
-"""A lease is of a 64th of the units, but of at most 64: every worker finds some, and at the end
-none waits long for another's."""
+"""A lease is of a 64th of the units, rounded up, but of at most 64: every worker finds some, and at
+the end none waits long for another's."""
 
 _FIRST_SNAPSHOT = 64
 _POLL_SECONDS = 1.0
@@ -87,7 +87,7 @@ def open_work(
 
 def units_per_lease(units: int) -> int:
     """How many units one lease covers in a dump of so many."""
-    return min(max(1, units // BLOCKS), MOST_BLOCK_UNITS)
+    return min(max(1, -(-units // BLOCKS)), MOST_BLOCK_UNITS)
 
 
 class Work:

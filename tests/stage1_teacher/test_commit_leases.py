@@ -5,9 +5,11 @@ import os
 import signal
 from pathlib import Path
 
+import pytest
+
 from schemas import layout
 from schemas.storage_posix import PosixStore
-from stage1_teacher.commit import Work
+from stage1_teacher.commit import BLOCKS, Work, units_per_lease
 from stage1_teacher.commit_leases import LEASE_SECONDS, Leases
 from tests.shimmed_os import run_forked
 from tests.stage1_teacher.commit_runs import (
@@ -25,6 +27,18 @@ def test_leases_spread_the_work(folder: Path) -> None:
         attempt(work, unit)
     attempt(one, next(mine))
     assert [*mine] == [*yours] == []
+
+
+@pytest.mark.parametrize("units", [1, 64, 65, 100, 200, 4_096])
+def test_leases_are_few_and_cost_64_workers_no_time(units: int) -> None:
+    size = units_per_lease(units)
+    leases = -(-units // size)
+    assert leases <= BLOCKS
+    assert -(-leases // 64) * size == -(-units // 64), "as fast as with single units"
+
+
+def test_leases_of_long_dumps_stay_short() -> None:
+    assert units_per_lease(1_000_000) == units_per_lease(5_000) == 64
 
 
 class Clock:
