@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -45,6 +46,19 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text()):
         if "://" not in target:
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="no systemd here")
+def test_systemd_takes_the_units_of_the_operators_page(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "dump-operators.md").read_text()
+    service, timer = re.findall(r"^```ini\n(\[Unit\].*?)^```", page, re.M | re.S)
+    here = service.replace("/srv/potstill", str(ROOT)).replace("User=potstill", "User=root")
+    units = [tmp_path / f"potstill-nightly.{kind}" for kind in ("service", "timer")]
+    for path, text in zip(units, (here, timer), strict=True):
+        path.write_text(text)
+    words = ["systemd-analyze", "verify", *map(str, units)]
+    result = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stderr) == (0, "")
 
 
 def test_every_loss_stands_in_the_table_with_its_arguments_and_its_tail() -> None:
