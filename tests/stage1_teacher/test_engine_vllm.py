@@ -1,7 +1,7 @@
 """Real vLLM on the CPU against transformers: the same numbers, row by row, however they came."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,20 +10,25 @@ import pytest
 from schemas.errors import ConfigError, DamagedError, InputError
 from schemas.manifest import Capture
 from stage1_teacher import vllm_rows
-from stage1_teacher.completions import Completion, Prompt, Sampling
+from stage1_teacher.completions import Prompt, Sampling
 from stage1_teacher.engine import EngineSettings
 from stage1_teacher.engine_transformers import TransformersEngine
 from stage1_teacher.engine_vllm import VllmEngine
-from stage1_teacher.samples import Sample, Signals
-from tests.capture_agreement import assert_agree
+from stage1_teacher.samples import Sample
 from tests.stage1_teacher.test_engine_transformers import THRESHOLD, TOP_K, make_samples, run
-from tests.stage1_teacher.vllm_teachers import OPTIONS, vllm_teacher
+from tests.stage1_teacher.vllm_agreement import (
+    GREEDY,
+    LAYERS,
+    SEED,
+    as_sample,
+    assert_close,
+    prompts,
+    vllm,
+    written_by,
+)
+from tests.stage1_teacher.vllm_teachers import vllm_teacher
 
 pytestmark = pytest.mark.slow
-
-LAYERS = ("0", "1", "2", "last")
-GREEDY = Sampling(temperature=0)
-SEED = 5
 
 
 @pytest.fixture(scope="module")
@@ -49,52 +54,6 @@ def reference(teacher: Path) -> TransformersEngine:
     return TransformersEngine(
         EngineSettings(model=teacher, dtype="float32", hidden_layers=LAYERS, batch_tokens=300)
     )
-
-
-def vllm(folder: Path, **settings) -> VllmEngine:
-    options = {**OPTIONS, **settings.pop("options", {})}
-    settings = {"dtype": "float32", "max_length": 256, "hidden_layers": LAYERS, **settings}
-    return VllmEngine(EngineSettings(model=folder, options=options, **settings))
-
-
-def prompts(count: int, max_tokens: int = 24) -> list[Prompt]:
-    """Texts of ASCII letters, whose tokens are whole characters."""
-    from tests.tiny import tiny_tokenizer
-
-    tokenizer = tiny_tokenizer()
-    texts = [f"The stone counts {i} and finds" + " the river" * i for i in range(count)]
-    return [
-        Prompt(
-            id=f"p{i}",
-            input_ids=np.asarray(tokenizer(t)["input_ids"], np.int32),
-            max_tokens=max_tokens,
-        )
-        for i, t in enumerate(texts)
-    ]
-
-
-def written_by(
-    engine: VllmEngine | TransformersEngine,
-    prompts: Sequence[Prompt],
-    sampling: Sampling,
-    capture: Capture = THRESHOLD,
-) -> list[Completion]:
-    found = dict(engine.generate(prompts, sampling, capture, SEED))
-    assert sorted(found) == list(range(len(prompts)))
-    return [found[index] for index in range(len(prompts))]
-
-
-def as_sample(prompt: Prompt, written: Completion) -> Sample:
-    """The prompt and its response as a text of which the response is captured."""
-    ids = np.concatenate([prompt.input_ids, written.output_ids])
-    span = (len(prompt.input_ids) - 1, len(ids) - 1)
-    return Sample(id=prompt.id, source="", input_ids=ids, segments=(), captured=(span,))
-
-
-def assert_close(found: Signals, twin: Signals) -> None:
-    """A draw whose point lies within rounding of a border may take the entry beside it."""
-    assert np.abs(found.token_logprobs - twin.token_logprobs).max(initial=0) <= 5e-4
-    assert_agree(found, twin, atol=5e-4, same=0.9)
 
 
 def states(bits: np.ndarray) -> np.ndarray:
@@ -295,18 +254,6 @@ def test_rows_that_are_missing_are_an_error(
         run(engine, make_samples((100,)), THRESHOLD)
 
 
-@pytest.mark.parametrize("head_dtype", ["float32", "model"])
-def test_the_head_is_as_precise_as_was_asked_for(teacher: Path, head_dtype: str) -> None:
-    """bfloat16 logits have 8 bits; from the same weights float32 ones have more."""
-    ours = vllm(teacher, dtype="bfloat16", options={"head_dtype": head_dtype})
-    theirs = TransformersEngine(EngineSettings(model=teacher, dtype="bfloat16"))
-    samples = make_samples((60,))
-    (found,), (twin,) = run(ours, samples, TOP_K), run(theirs, samples, TOP_K)
-    assert np.abs(found.token_logprobs - twin.token_logprobs).mean() < 0.05
-    coarse = (found.max_logit.view(np.uint32) & 0xFFFF) == 0
-    assert coarse.all() == (head_dtype == "model")
-
-
 @pytest.fixture
 def recomputed(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     """Lengths of what was computed a second time."""
@@ -335,26 +282,3 @@ def test_preemption_does_not_show(
         assert len(written.output_ids) == 170
         (alone,) = run(reference, [as_sample(prompt, written)], THRESHOLD)
         assert_close(written.signals, alone)
-
-
-@pytest.mark.parametrize(
-    ("architecture", "config"),
-    [
-        # vLLM's attention on a CPU approximates this softcapping to 1e-2, so it is left out
-        ("gemma2", {"attn_logit_softcapping": None}),
-        ("granite", {}),
-        ("cohere", {}),
-    ],
-)
-def test_scaled_and_softcapped_logits(tmp_path: Path, architecture: str, config: dict) -> None:
-    folder = vllm_teacher(tmp_path / "teacher", architecture=architecture, **config)
-    ours = vllm(folder, hidden_layers=("last",))
-    theirs = TransformersEngine(EngineSettings(model=folder, dtype="float32"))
-    samples = make_samples((40, 13))
-    for found, twin in zip(run(ours, samples, TOP_K), run(theirs, samples, TOP_K), strict=True):
-        assert_close(found, twin)
-    asked = prompts(2)
-    expected = written_by(theirs, asked, GREEDY)
-    for one, twin_written in zip(written_by(ours, asked, GREEDY), expected, strict=True):
-        np.testing.assert_array_equal(one.output_ids, twin_written.output_ids)
-        assert_close(one.signals, twin_written.signals)
