@@ -2,10 +2,11 @@
 
     python -m benchmarks.reliability                     # as for pull requests: minutes
     python -m benchmarks.reliability --tier nightly      # hours
-    python -m benchmarks.reliability --only kills,flips
+    python -m benchmarks.reliability --tier nightly --only kills,flips
 
-Writes results/reliability.json and the table of docs/reliability.md. Exit code 1 when there was any
-violation, or a campaign tried less than its tier promises.
+Writes each campaign's result into results/reliability.json and the table of docs/reliability.md as
+soon as it has ended, and leaves those of other campaigns as they were; each says of which tier it
+is. Exit code 1 when there was any violation, or a campaign tried less than its tier promises.
 """
 
 import argparse
@@ -14,11 +15,12 @@ import multiprocessing
 import os
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import write_result
+from benchmarks.machine import machine, read_result, write_result
 from tests.reliability.campaign import TIERS
 from tests.reliability.campaigns import CAMPAIGNS
 
@@ -32,6 +34,7 @@ def run(name: str, tier: Any) -> dict[str, Any]:
     outcome = campaign.run(tier)
     return {
         "says": campaign.says,
+        "tier": tier,
         "scenarios": outcome.scenarios,
         "least": campaign.least[tier],
         "violations": len(outcome.violations),
@@ -42,40 +45,34 @@ def run(name: str, tier: Any) -> dict[str, Any]:
     }
 
 
-def run_all(names: list[str], tier: str) -> dict[str, Any]:
-    """Campaigns side by side, as many as there are cores; told of each when it ends."""
+def run_all(names: list[str], tier: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Campaigns side by side, as many as there are cores; each as soon as it has ended."""
     context = multiprocessing.get_context("spawn")
-    found = {}
     with ProcessPoolExecutor(min(2, os.cpu_count() or 1), context, max_tasks_per_child=1) as pool:
         running = {pool.submit(run, name, tier): name for name in names}
         for future in as_completed(running):
-            name, result = running[future], future.result()
-            found[name] = result
-            print(
-                f"{name}: {result['scenarios']:,} scenarios, {result['violations']} violations, "
-                f"{result['seconds']} s",
-                flush=True,
-            )
-            for violation in result["first_violations"]:
-                print(f"  {violation}")
-    return {name: found[name] for name in names}
+            yield running[future], future.result()
 
 
 def table(result: dict[str, Any]) -> str:
     """The result as the page shows it."""
-    lines = ["| campaign | what is tried | scenarios | violations |", "|---|---|---|---|"]
+    lines = [
+        "| campaign | what is tried | tier | scenarios | violations |",
+        "|---|---|---|---|---|",
+    ]
     for name, found in result["campaigns"].items():
         detail = "; ".join(f"{kind} {number:,}" for kind, number in found["counts"].items())
         figures = "; ".join(f"{kind}: {number:,}" for kind, number in found["figures"].items())
         note = f"<br>{detail}" + (f"<br>*{figures}*" if figures else "")
         lines.append(
-            f"| `{name}` | {found['says']}{note} | {found['scenarios']:,} | {found['violations']} |"
+            f"| `{name}` | {found['says']}{note} | {found['tier']} | {found['scenarios']:,} "
+            f"| {found['violations']} |"
         )
     total = sum(found["scenarios"] for found in result["campaigns"].values())
     wrong = sum(found["violations"] for found in result["campaigns"].values())
     minutes = sum(found["seconds"] for found in result["campaigns"].values()) / 60
     head = (
-        f"Tier `{result['tier']}`, on {result['machine']['processor']} with "
+        f"On {result['machine']['processor']} with "
         f"{result['machine']['cores']} cores, pyarrow {result['machine']['versions']['pyarrow']}: "
         f"{total:,} scenarios, {wrong} violations; the campaigns took {minutes:.0f} minutes."
     )
@@ -86,17 +83,43 @@ def main() -> int:
     """Runs what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tier", choices=TIERS, default="pr", help="how much is tried")
-    parser.add_argument("--only", help="names of campaigns, with commas; writes nothing")
+    parser.add_argument("--only", help="names of campaigns, with commas")
     asked = parser.parse_args()
     names = asked.only.split(",") if asked.only else list(CAMPAIGNS)
-    campaigns = run_all(names, asked.tier)
-    if not asked.only:
-        path = write_result("reliability", {"tier": asked.tier, "campaigns": campaigns})
-        _show(path)
-    wrong = [n for n, c in campaigns.items() if c["violations"] or c["scenarios"] < c["least"]]
-    for name in wrong:
-        print(f"{name}: not as it must be", file=sys.stderr)
+    if not set(names) <= CAMPAIGNS.keys():
+        parser.error(f"--only takes {', '.join(CAMPAIGNS)}; found {asked.only}")
+    earlier = read_result("reliability")
+    here = earlier.get("machine") == machine()
+    if asked.only and earlier and not here:
+        parser.error("the other figures are of another machine or versions: leave --only out")
+    results = earlier["campaigns"] if here else {}
+    wrong = 0
+    for name, found in run_all(names, asked.tier):
+        results[name] = found
+        _keep(results)
+        wrong += _told(name, found)
     return 1 if wrong else 0
+
+
+def _keep(campaigns: dict[str, Any]) -> None:
+    """Writes what is known so far, in the order of the page."""
+    known = {name: campaigns[name] for name in CAMPAIGNS if name in campaigns}
+    _show(write_result("reliability", {"campaigns": known}))
+
+
+def _told(name: str, found: dict[str, Any]) -> bool:
+    """Says what a campaign found; whether that is not as it must be."""
+    print(
+        f"{name}: {found['scenarios']:,} scenarios, {found['violations']} violations, "
+        f"{found['seconds']} s",
+        flush=True,
+    )
+    for violation in found["first_violations"]:
+        print(f"  {violation}")
+    if found["violations"] or found["scenarios"] < found["least"]:
+        print(f"{name}: not as it must be", file=sys.stderr)
+        return True
+    return False
 
 
 def _show(path: Path) -> None:
