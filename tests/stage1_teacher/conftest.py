@@ -77,3 +77,25 @@ def fresh_buckets(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     empty()
     yield
     empty()
+
+
+@pytest.fixture(scope="session")
+def augment_teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One with room for a question and a new prompt."""
+    return tiny_teacher(tmp_path_factory.mktemp("teacher"), max_position_embeddings=512)
+
+
+@pytest.fixture
+def scripted_augment(
+    augment_teacher: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[Callable[[str], str]], Any]:
+    """Has new prompts written by a function of the question; gives the engine."""
+    from stage1_teacher import augment_preparation
+    from tests.stage1_teacher.augmenting import ScriptedEngine
+
+    def install(write: Callable[[str], str]) -> ScriptedEngine:
+        engine = ScriptedEngine(load_tokenizer(augment_teacher), write)
+        monkeypatch.setitem(augment_preparation.ENGINES, "transformers", lambda _: engine)
+        return engine
+
+    return install
