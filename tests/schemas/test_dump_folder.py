@@ -7,34 +7,22 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from schemas import layout
-from schemas.columns import shard_columns
 from schemas.dump_folder import DumpFolder, open_dump, open_dumps
 from schemas.errors import DamagedError, FormatError, InputError, MismatchError
-from schemas.manifest import Capture, Manifest, manifest_identity, plan_identity, settings_of
-from schemas.shards import write_shard
+from schemas.manifest import Capture, Manifest, settings_of
 from schemas.storage_posix import PosixStore
-from schemas.strict_json import json_bytes
 from schemas.value_ranges import check_values
 from stage1_teacher.commit import Work, open_work
-from tests.dumps import Dump, hidden_policy, make_settings, sha, write_dump
+from tests.dumps import Dump, hidden_policy, make_settings, write_dump
+from tests.reliability.rewriting import write_manifest
 
 
 @pytest.fixture
 def dump(tmp_path: Path) -> Dump:
     return write_dump(tmp_path / "dump", count=8, unit_size=4)
-
-
-def rewrite(dump: Dump, **changes: Any) -> None:
-    """A manifest with other fields, its hashes right again."""
-    manifest = dump.manifest.model_copy(update=changes)
-    manifest = manifest.model_copy(update={"plan": plan_identity(settings_of(manifest))})
-    manifest = manifest.model_copy(update={"identity": manifest_identity(manifest)})
-    (dump.path / layout.MANIFEST).write_bytes(json_bytes(manifest))
 
 
 def test_every_row_of_every_shard(dump: Dump) -> None:
@@ -157,137 +145,15 @@ def test_an_unknown_version_and_codec(dump: Dump) -> None:
     path.write_text(json.dumps({**json.loads(path.read_bytes()), "format_version": 9}))
     with pytest.raises(FormatError, match="format version 9; this potstill reads version 1"):
         open_dump(dump.path)
-    rewrite(dump, codec="gap9")
+    write_manifest(dump, codec="gap9")
     with pytest.raises(FormatError, match="'gap9'; this potstill reads gap5"):
         open_dump(dump.path)
 
 
 def test_a_unit_twice(dump: Dump) -> None:
-    rewrite(dump, shards=[dump.manifest.shards[0]] * 2)
+    write_manifest(dump, shards=[dump.manifest.shards[0]] * 2)
     with pytest.raises(DamagedError, match="a unit twice"):
         open_dump(dump.path)
-
-
-def first(dump: Dump) -> Path:
-    return dump.path / layout.DATA / dump.manifest.shards[0].name
-
-
-def open_first(dump: Dump) -> pa.Table:
-    opened = open_dump(dump.path)
-    with opened.reading(opened.shards[0].name):
-        return opened.shard_file(opened.shards[0]).read()
-
-
-def test_a_missing_shard_is_named(dump: Dump) -> None:
-    first(dump).unlink()
-    with pytest.raises(DamagedError, match="is missing") as caught:
-        open_first(dump)
-    assert first(dump).name in str(caught.value) and "potstill verify" in str(caught.value)
-    assert caught.value.exit_code == 1
-
-
-@pytest.mark.parametrize("cut", [1, 8, 300, None])
-def test_a_truncated_shard_is_named(dump: Dump, cut: int | None) -> None:
-    data = first(dump).read_bytes()
-    first(dump).write_bytes(data[:-cut] if cut else b"")
-    with pytest.raises(DamagedError, match=r"has .* bytes instead of .*cut short or altered"):
-        open_first(dump)
-
-
-def test_a_symbolic_link_is_refused(dump: Dump) -> None:
-    target = first(dump).rename(dump.path / "elsewhere")
-    first(dump).symlink_to(target)
-    with pytest.raises(DamagedError, match="symbolic links are not followed"):
-        open_first(dump)
-
-
-def test_single_bits_of_a_shard_are_noticed(dump: Dump) -> None:
-    """Page checksums, the footer's checks and the value ranges; without a hash of the file."""
-    data = first(dump).read_bytes()
-    whole, silent = open_first(dump), 0
-    flips = range(4, len(data), 37)
-    for place in flips:
-        flipped = bytearray(data)
-        flipped[place] ^= 1 << (place % 8)
-        first(dump).write_bytes(flipped)
-        try:
-            silent += not open_first(dump).equals(whole)
-        except DamagedError:
-            continue
-    assert len(flips) > 100 and silent == 0
-
-
-def damage(dump: Dump, columns: list[Any], footer: dict[str, Any], **writer: Any) -> None:
-    """Writes another first shard, its size in the manifest right."""
-    table = open_first(dump)
-    target = first(dump)
-    if writer:
-        pq.write_table(table, target, **writer)
-    else:
-        with target.open("wb") as sink:
-            write_shard(sink, [table.select([c.name for c in columns])], columns, footer)
-    (shard, *others) = dump.manifest.shards
-    shard = shard.model_copy(update={"bytes": target.stat().st_size})
-    rewrite(dump, shards=[shard, *others])
-
-
-def footer_of(dump: Dump) -> dict[str, Any]:
-    text = pq.read_metadata(first(dump)).metadata[b"potstill"]
-    value: dict[str, Any] = json.loads(text)
-    return value
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"plan": sha(b"other")}, "its footer says plan"),
-        ({"codec": "gap4"}, "its footer says codec 'gap4' instead of 'gap5'"),
-        ({"format_version": 2}, "its footer says format_version 2 instead of 1"),
-        ({"unit": 1}, "its footer says unit 1 instead of 0"),
-        ({"rows": 3}, "its footer says rows 3"),
-        ({"tokens": 1}, "its footer says tokens 1"),
-    ],
-)
-def test_a_shard_of_another_dump(dump: Dump, changes: dict[str, Any], message: str) -> None:
-    columns = shard_columns(dump.manifest.capture.temperatures)
-    damage(dump, columns, {**footer_of(dump), **changes})
-    with pytest.raises(DamagedError, match=message):
-        open_first(dump)
-
-
-def test_another_schema(dump: Dump) -> None:
-    columns = shard_columns(dump.manifest.capture.temperatures)
-    footer = footer_of(dump)
-    damage(dump, columns[:-1], footer)
-    with pytest.raises(DamagedError, match="token_logprobs is missing"):
-        open_first(dump)
-
-
-def test_an_arrow_schema_is_refused_before_arrow_sees_it(dump: Dump) -> None:
-    damage(dump, [], {}, store_schema=True)
-    with pytest.raises(DamagedError, match="carries an Arrow schema"):
-        open_first(dump)
-
-
-def test_foreign_encodings_are_refused(dump: Dump) -> None:
-    columns = shard_columns(dump.manifest.capture.temperatures)
-    from schemas.columns import arrow_schema
-
-    table, footer, target = open_first(dump), footer_of(dump), first(dump)
-    with pq.ParquetWriter(target, arrow_schema(columns), store_schema=False) as writer:
-        writer.write_table(table)
-        writer.add_key_value_metadata({"potstill": json.dumps(footer)})
-    (shard, *others) = dump.manifest.shards
-    shard = shard.model_copy(update={"bytes": target.stat().st_size})
-    rewrite(dump, shards=[shard, *others])
-    with pytest.raises(DamagedError, match=r"is encoded as .*DICTIONARY"):
-        open_first(dump)
-
-
-def test_garbage_of_the_right_size(dump: Dump) -> None:
-    first(dump).write_bytes(b"\0" * first(dump).stat().st_size)
-    with pytest.raises(DamagedError, match="does not end as a Parquet file does"):
-        open_first(dump)
 
 
 def test_companions_by_name_only(dump: Dump) -> None:
@@ -315,7 +181,7 @@ def test_hidden_states(dump: Dump, tmp_path: Path) -> None:
     found = opened.hidden_file(shard).read().column_names
     assert found == ["id", "hidden_0", "hidden_0_low", "hidden_last", "hidden_last_low"]
     wider = other.manifest.capture.model_copy(update={"hidden_width": 7})
-    rewrite(other, capture=wider)
+    write_manifest(other, capture=wider)
     with pytest.raises(DamagedError, match=r"binary\[6\].* instead of .*binary\[7\]"):
         open_dump(other.path).hidden_file(shard)
 
@@ -332,7 +198,7 @@ def test_hidden_states(dump: Dump, tmp_path: Path) -> None:
 )
 def test_hidden_states_said_in_part(tmp_path: Path, changes: dict, words: str) -> None:
     dump = write_dump(tmp_path / "d", count=2, capture=hidden_policy())
-    rewrite(dump, capture=dump.manifest.capture.model_copy(update=changes))
+    write_manifest(dump, capture=dump.manifest.capture.model_copy(update=changes))
     with pytest.raises(DamagedError, match=words):
         open_dump(dump.path)
 

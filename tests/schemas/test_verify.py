@@ -12,16 +12,15 @@ import pytest
 
 from schemas import layout
 from schemas.alignment import merged_alignment
-from schemas.columns import hidden_columns, shard_columns
-from schemas.manifest import manifest_identity, plan_identity, settings_of
+from schemas.columns import shard_columns
 from schemas.progress import Progress
 from schemas.shard_sums import ShardSums
 from schemas.shards import write_shard
-from schemas.strict_json import json_bytes
 from schemas.tokenizer_fingerprint import tokenizer_fingerprint
 from schemas.verify import Share, Verification, verify
-from stage1_teacher.hidden_policy import with_widths
-from tests.dumps import Dump, hidden_policy, sha, write_dump
+from tests.dumps import Dump, sha, write_dump
+from tests.reliability.rewriting import footer_of, shard_path, write_manifest
+from tests.schemas.verifying import problems
 
 SIGNALS = ["topk_ids", "topk_logits", "tail_ids", "tail_logits", "tail_logmass", "token_logprobs"]
 
@@ -31,17 +30,6 @@ def dump(tmp_path: Path) -> Dump:
     return write_dump(tmp_path / "dump", count=24)
 
 
-def shard_path(dump: Dump, index: int) -> Path:
-    return dump.path / layout.DATA / dump.manifest.shards[index].name
-
-
-def write_manifest(dump: Dump, **changes: Any) -> None:
-    manifest = dump.manifest.model_copy(update=changes)
-    manifest = manifest.model_copy(update={"plan": plan_identity(settings_of(manifest))})
-    manifest = manifest.model_copy(update={"identity": manifest_identity(manifest)})
-    (dump.path / layout.MANIFEST).write_bytes(json_bytes(manifest))
-
-
 def rewrite_shard(dump: Dump, change: Any) -> None:
     """The first shard with other rows; its ledger line has the right hash, size and sums."""
     table = pq.read_table(shard_path(dump, 0))
@@ -49,7 +37,7 @@ def rewrite_shard(dump: Dump, change: Any) -> None:
     change(rows)
     columns = shard_columns(dump.manifest.capture.temperatures)
     table = pa.Table.from_pylist(rows, schema=table.schema)
-    footer = json.loads(pq.read_metadata(shard_path(dump, 0)).metadata[b"potstill"])
+    footer = footer_of(dump)
     with shard_path(dump, 0).open("wb") as sink:
         write_shard(sink, [table], columns, footer)
     data = shard_path(dump, 0).read_bytes()
@@ -59,13 +47,6 @@ def rewrite_shard(dump: Dump, change: Any) -> None:
     shards = [dump.manifest.shards[0].model_copy(update=update), *dump.manifest.shards[1:]]
     alignment = merged_alignment([shard.statistics.alignment for shard in shards])
     write_manifest(dump, shards=shards, alignment=alignment)
-
-
-def problems(dump: Dump) -> str:
-    found = verify(str(dump.path))
-    assert not found.ok
-    assert all(f.where and f.cure for f in found.findings)
-    return " | ".join(f"{f.where}: {f.problem}" for f in found.findings)
 
 
 def test_a_whole_dump(dump: Dump) -> None:
@@ -196,82 +177,6 @@ def test_the_tokenizer_is_the_teachers(dump: Dump) -> None:
         assert "tokenizer.json: it is not the teacher's tokenizer" in problems(dump)
     path.unlink()
     assert "tokenizer.json is not there" in verify(str(dump.path)).notes[0]
-
-
-@pytest.fixture
-def hidden(tmp_path: Path) -> Dump:
-    return write_dump(tmp_path / "hidden", capture=with_widths(hidden_policy(), 6, 4))
-
-
-def rewrite_hidden(dump: Dump, change: Any, group: int = 4) -> None:
-    """The first shard's hidden states with other rows; its ledger line has the right hash."""
-    path = dump.path / layout.HIDDEN / dump.manifest.shards[0].name
-    schema = pq.read_table(path).schema
-    rows = pq.read_table(path).to_pylist()
-    change(rows)
-    parts = [rows[start : start + group] for start in range(0, len(rows), group)]
-    tables = [pa.Table.from_pylist(part, schema=schema) for part in parts]
-    capture = dump.manifest.capture
-    columns = hidden_columns(capture.hidden_layers, "int8", capture.stored_width)
-    footer = json.loads(pq.read_metadata(path).metadata[b"potstill"])
-    with path.open("wb") as sink:
-        write_shard(sink, tables, columns, footer)
-    data = path.read_bytes()
-    update = {"hidden_bytes": len(data), "hidden_sha256": sha(data)}
-    shards = [dump.manifest.shards[0].model_copy(update=update), *dump.manifest.shards[1:]]
-    write_manifest(dump, shards=shards)
-
-
-def test_hidden_states_are_verified_too(hidden: Dump) -> None:
-    found = verify(str(hidden.path))
-    assert found.ok and found.notes == ()
-    files = [*(hidden.path / "data").iterdir(), *(hidden.path / "hidden").iterdir()]
-    assert found.bytes == sum(file.stat().st_size for file in files)
-    path = hidden.path / layout.HIDDEN / hidden.manifest.shards[1].name
-    data = bytearray(path.read_bytes())
-    data[50] ^= 1
-    path.write_bytes(data)
-    assert "hidden/" in problems(hidden)
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        (lambda rows: rows.reverse(), "ids or lengths of hidden_0 are not those of the tokens"),
-        (
-            lambda rows: [rows[0][name].pop() for name in ("hidden_2", "hidden_2_scales")],
-            "ids or lengths of hidden_2 are not those of the tokens",
-        ),
-        (lambda rows: rows[0]["hidden_2_scales"].pop(), "disagree about how many tokens"),
-        (lambda rows: rows[3].update(hidden_last_channels=[0.0] * 4), "a scale is"),
-    ],
-)
-def test_hidden_states_that_are_wrong(hidden: Dump, change: Any, words: str) -> None:
-    rewrite_hidden(hidden, change)
-    found = problems(hidden)
-    assert words in found
-    assert found.startswith(f"hidden/{hidden.manifest.shards[0].name}: row group 0")
-
-
-def test_hidden_states_in_other_row_groups(hidden: Dump) -> None:
-    rewrite_hidden(hidden, lambda rows: None, group=8)
-    assert "its row groups are not those" in problems(hidden)
-
-
-def test_hidden_states_without_a_hash(hidden: Dump) -> None:
-    first, *others = hidden.manifest.shards
-    first = first.model_copy(update={"hidden_bytes": 0, "hidden_sha256": None})
-    write_manifest(hidden, shards=[first, *others])
-    assert "no hash of the shard's hidden states" in problems(hidden)
-
-
-def test_the_projection_is_the_manifests(hidden: Dump) -> None:
-    path = hidden.path / layout.PROJECTION
-    data = path.read_bytes()
-    path.write_bytes(data[:-1] + b"\1")
-    assert "projection.npy was altered" in problems(hidden)
-    path.unlink()
-    assert "projection.npy is missing" in problems(hidden)
 
 
 def test_memory_does_not_grow_with_the_dump(tmp_path: Path) -> None:
