@@ -1,80 +1,20 @@
-"""Nights: what is new by content, failures that the next night mends, locks, status, retention."""
+"""Nights: what is new by content, failures that the next night mends, crashes, retention."""
 
 import json
-import threading
-from datetime import date
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from pipeline import cli_nightly, nightly
-from pipeline.nightly import Tools, run_night
+from pipeline import nightly
 from pipeline.nightly_folder import NightlyFolder
-from pipeline.nightly_settings import NightlySettings
-from pipeline.nightly_status import StatusBook, poster
 from schemas.dump_folder import open_dump, open_dumps
-from schemas.errors import ConfigError, ConflictError, FormatError, TemporaryError
+from schemas.errors import ConflictError, FormatError, TemporaryError
 from schemas.verify import verify
 from stage1_teacher import run
 from stage1_teacher.row_digests import SeenRows, as_digests
 from stage1_teacher.unit_worker import UnitWorker
-from tests.pipeline.command_line import potstill
-from tests.tiny import tiny_teacher, write_rows
-
-
-@pytest.fixture(scope="module")
-def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_teacher(tmp_path_factory.mktemp("teacher"))
-
-
-def text(n: int) -> dict[str, str]:
-    return {"text": f"The stone finds {n} rivers and {n * n} gardens."}
-
-
-@pytest.fixture
-def night(teacher: Path, tmp_path: Path):
-    """Runs one night over tmp_path/corpus as the command does, on a day of its own."""
-    (tmp_path / "corpus").mkdir()
-    days = iter(range(1, 29))
-
-    def start(**more):
-        settings = NightlySettings(
-            teacher=str(teacher),
-            corpus=str(tmp_path / "corpus"),
-            out=str(tmp_path / "dumps"),
-            license="unknown",
-            dtype="float32",
-            unit_size=4,
-            **more,
-        )
-        folder = NightlyFolder(tmp_path / "dumps")
-        day = date(2026, 11, next(days))
-        with folder.locked():
-            book = StatusBook(folder, None)
-            return run_night(settings, folder, book, lambda _: None, Tools(today=lambda: day))
-
-    return start
-
-
-def status(tmp_path: Path) -> dict:
-    return json.loads((tmp_path / "dumps/.nightly/status.json").read_text())
-
-
-def texts_of(dump: Path) -> list[str]:
-    """What the dump's rows say, by their own tokenizer."""
-    from tokenizers import Tokenizer
-
-    found = open_dump(str(dump))
-    decode = Tokenizer.from_str(found.read_text("tokenizer/tokenizer.json")).decode
-    files = [found.shard_file(shard) for shard in found.shards if shard.rows]
-    ids = [i for file in files for i in file.read(columns=["input_ids"])["input_ids"].to_pylist()]
-    return [decode(row) for row in ids]
-
-
-def wanted(numbers) -> list[str]:
-    return [text(n)["text"] for n in numbers]
+from tests.pipeline.nights import status, text, texts_of, wanted
+from tests.tiny import write_rows
 
 
 def test_three_nights_with_a_failure_in_the_second(night, tmp_path, monkeypatch):
@@ -221,90 +161,6 @@ def test_a_crash_before_or_after_the_move_is_mended(night, tmp_path, monkeypatch
     monkeypatch.undo()
     assert [d["resumed"] for d in night().dumps] == [True]
     assert texts_of(dumps / "2026-11-01") == wanted([1])
-
-
-def test_a_second_run_at_the_same_time_is_refused_and_leaves_the_status_alone(
-    teacher, tmp_path, monkeypatch
-):
-    write_rows(tmp_path / "rows.jsonl", [text(1)])
-    words = ["nightly", "--teacher", teacher, "--corpus", tmp_path / "rows.jsonl"]
-    words += ["--out", tmp_path / "dumps", "--license", "unknown", "--dtype", "float32"]
-    folder = NightlyFolder(tmp_path / "dumps")
-    with folder.locked():
-        ran = potstill(*words)
-    assert ran.code == 3
-    assert "another `potstill nightly` works" in ran.err
-    assert not (tmp_path / "dumps/.nightly/status.json").exists()
-    ran = potstill(*words, "--json")
-    assert ran.code == 0, ran.err
-    assert [line["event"] for line in ran.lines][:1] == ["launch"]
-    assert ran.lines[-1]["event"] == "done" and ran.lines[-1]["state"] == "done"
-    ran = potstill(*words)
-    assert ran.out.strip() == "nightly: nothing new: all 1 rows were dumped before"
-
-
-class Hook(BaseHTTPRequestHandler):
-    answers: list[int] = []  # noqa: RUF012
-    bodies: list[dict] = []  # noqa: RUF012
-
-    def do_POST(self) -> None:
-        self.bodies.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-        self.send_response(self.answers.pop(0) if self.answers else 200)
-        self.end_headers()
-
-    def log_message(self, *_) -> None:
-        pass
-
-
-@pytest.fixture
-def hook():
-    Hook.answers, Hook.bodies = [], []
-    server = HTTPServer(("127.0.0.1", 0), Hook)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/secret-token"
-    server.shutdown()
-
-
-def test_the_webhook_is_told_the_end_and_its_failure_changes_nothing(hook, tmp_path, caplog):
-    Hook.answers = [500]
-    pauses = []
-    book = StatusBook(NightlyFolder(tmp_path), poster(hook, pauses.append))
-    book.close("failed", 5, "the store is gone")
-    assert len(Hook.bodies) == 2 and pauses == [1.0]
-    assert Hook.bodies[1]["exit_code"] == 5
-    assert Hook.bodies[1] == json.loads((tmp_path / ".nightly/status.json").read_text())
-    Hook.answers = [500, 500, 500]
-    StatusBook(NightlyFolder(tmp_path), poster(hook, pauses.append)).close("done", 0, "fine")
-    assert "could not be told" in caplog.text
-    assert "secret-token" not in caplog.text
-
-
-def test_the_webhook_stands_in_no_output(teacher, tmp_path, hook):
-    words = ["nightly", "--teacher", teacher, "--corpus", tmp_path, "--out", tmp_path / "d"]
-    ran = potstill(*words, "--webhook", hook, "--show-config", "--json")
-    assert ran.code == 0, ran.err
-    assert "secret-token" not in ran.out + ran.err
-
-
-@pytest.mark.parametrize(
-    ("more", "told"),
-    [({"out": "s3://bucket/x"}, "local folder"), ({"webhook": "mailto:me"}, "http")],
-)
-def test_settings_that_cannot_work_are_refused(more, told):
-    with pytest.raises(ConfigError, match=told):
-        NightlySettings(**{"teacher": "t", "corpus": "c", "out": "o", **more})
-
-
-def test_the_settings_of_a_dump_are_all_handed_on():
-    settings = NightlySettings(
-        teacher="t", corpus="c", out="o", max_failed="1%", limit=5, subset="s", split="test"
-    )
-    dump = settings.of_dump("rows", "there", "mit")
-    assert (dump.corpus, dump.out, dump.corpus_license, dump.max_failed) == (
-        *("rows", "there", "mit", "1%"),
-    )
-    assert (dump.limit, dump.subset, dump.split) == (None, None, "train")
-    assert cli_nightly.SPEC.model is NightlySettings
 
 
 def test_seen_rows_are_a_set():
