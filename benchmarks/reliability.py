@@ -88,23 +88,25 @@ def main() -> int:
     names = asked.only.split(",") if asked.only else list(CAMPAIGNS)
     if not set(names) <= CAMPAIGNS.keys():
         parser.error(f"--only takes {', '.join(CAMPAIGNS)}; found {asked.only}")
-    earlier = read_result("reliability")
-    here = earlier.get("machine") == machine()
-    if asked.only and earlier and not here:
+    if asked.only and not _same_machine(read_result("reliability")):
         parser.error("the other figures are of another machine or versions: leave --only out")
-    results = earlier["campaigns"] if here else {}
     wrong = 0
     for name, found in run_all(names, asked.tier):
-        results[name] = found
-        _keep(results)
+        _keep(name, found)
         wrong += _told(name, found)
     return 1 if wrong else 0
 
 
-def _keep(campaigns: dict[str, Any]) -> None:
-    """Writes what is known so far, in the order of the page."""
-    known = {name: campaigns[name] for name in CAMPAIGNS if name in campaigns}
+def _keep(name: str, found: dict[str, Any]) -> None:
+    """Puts a campaign's result beside those that are there, in the order of the page."""
+    there = read_result("reliability")
+    campaigns = {**(there.get("campaigns", {}) if _same_machine(there) else {}), name: found}
+    known = {each: campaigns[each] for each in CAMPAIGNS if each in campaigns}
     _show(write_result("reliability", {"campaigns": known}))
+
+
+def _same_machine(result: dict[str, Any]) -> bool:
+    return bool(result.get("machine", machine()) == machine())
 
 
 def _told(name: str, found: dict[str, Any]) -> bool:
