@@ -5,11 +5,14 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
 
 from schemas.errors import ConfigError, TemporaryError
 from stage1_teacher.settings import DumpSettings
+
+if TYPE_CHECKING:
+    import psutil
 
 _log = logging.getLogger(__name__)
 
@@ -18,7 +21,8 @@ _ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
 _AUTH = "RAY_AUTH_MODE"
-_START_TRIES = 3
+_START_TRIES = 5
+_REAP_SECONDS = 10.0
 _OBJECT_BYTES = 100 << 20
 """Ray's smallest object store is larger; what travels are unit numbers."""
 
@@ -63,13 +67,18 @@ def cluster(settings: DumpSettings) -> Iterator[Any]:
 
 
 def _start(ray: Any, settings: DumpSettings) -> None:
-    """On a busy machine Ray's own wait for its processes may be too short: tried again."""
+    """On a busy machine Ray's own wait for its processes may be too short: tried again.
+
+    It gives them 15 s, a constant (https://github.com/ray-project/ray/issues/65983).
+    """
     for left in reversed(range(_START_TRIES)):
+        before = _children()
         try:
             ray.init(**_place(settings), log_to_driver=False, logging_level=logging.ERROR)
             return
         except Exception as error:  # Ray raises plain ones, too
             ray.shutdown()
+            _end(_children() - before)
             if left and settings.ray_address is None:
                 _log.warning("Ray did not start (%s); trying again", error)
                 continue
@@ -78,6 +87,22 @@ def _start(ray: Any, settings: DumpSettings) -> None:
                 f"{where} cannot be reached or started: {error} Check the address and `ray "
                 "status`, and try again."
             ) from error
+
+
+def _children() -> "set[psutil.Process]":
+    import psutil
+
+    return set(psutil.Process().children())
+
+
+def _end(processes: "set[psutil.Process]") -> None:
+    """Ends what a start that failed left running, which `ray.shutdown` does not."""
+    import psutil
+
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(list(processes), timeout=_REAP_SECONDS)
 
 
 def _place(settings: DumpSettings) -> dict[str, Any]:

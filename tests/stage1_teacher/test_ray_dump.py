@@ -15,6 +15,7 @@ import pytest
 from schemas.dump_folder import open_dump
 from schemas.errors import ConfigError, InputError
 from schemas.verify import verify
+from stage1_teacher import ray_cluster
 from stage1_teacher.ray_cluster import cluster, resources, set_environment
 from stage1_teacher.ray_worker import forget_arrow_types
 from stage1_teacher.run import dump
@@ -150,6 +151,28 @@ def test_ray_may_have_been_imported_before_by_others(monkeypatch, caplog) -> Non
     set_environment()
     assert "RAY_AUTH_MODE" not in os.environ
     assert "Ray was imported before, without RAY_AUTH_MODE=token" in caplog.text
+
+
+class BusyRay:
+    """Its first start takes too long, as on a busy machine, and leaves a process."""
+
+    def __init__(self) -> None:
+        self.left: list[psutil.Process] = []
+
+    def init(self, **_) -> None:
+        if not self.left:
+            self.left.append(psutil.Popen([sys.executable, "-c", "import time; time.sleep(600)"]))
+            raise Exception("The current node timed out during startup.")
+
+    def shutdown(self) -> None:
+        pass
+
+
+def test_a_start_that_fails_is_tried_again_and_leaves_no_process(caplog) -> None:
+    ray = BusyRay()
+    ray_cluster._start(ray, DumpSettings(teacher="t", corpus="c", out="o", cluster="ray"))
+    assert "Ray did not start (The current node timed out during startup.)" in caplog.text
+    assert [process.is_running() for process in ray.left] == [False]
 
 
 class FakeRay:
