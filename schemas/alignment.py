@@ -21,6 +21,7 @@ from schemas.row_group import RowGroup
 
 Doubles = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
+Tokens = npt.NDArray[np.int32]
 
 SHIFTS = (-1, 0, 1)
 
@@ -68,8 +69,8 @@ class AlignmentTest:
         if not len(group.positions.values):
             return
         read = _Reading.of(group)
-        for shift in SHIFTS:
-            self._add_shift(group, read, shift)
+        for shift, targets in _targets(group).items():
+            self._add_shift(read, targets, shift)
 
     def result(self) -> Alignment:
         """Mean |stored − read| at each shift; None where nothing could be compared."""
@@ -112,14 +113,11 @@ class AlignmentTest:
         sums = self._shifts[shift]
         return sums.telling >= _ENOUGH and 2 * sums.agreeing > sums.telling
 
-    def _add_shift(self, group: RowGroup, read: "_Reading", shift: int) -> None:
-        targets = _tokens_at(group, 1 + shift)
-        if shift:
-            targets = np.where(targets == _tokens_at(group, 1), np.int32(-1), targets)
+    def _add_shift(self, read: "_Reading", targets: Tokens, shift: int) -> None:
         entries = np.flatnonzero(read.ids == np.repeat(targets, read.counts))
         which, logits = read.owner[entries], read.logits[entries]
-        errors = np.abs(logits - read.normaliser[which] - read.realised[which])
-        agree = errors <= bound(logits) + read.drift[which] + TAIL_SLACK
+        errors = np.abs(logits - read.expected[which])
+        agree = errors <= bound(logits) + read.allowed[which]
         sums, telling = self._shifts[shift], read.telling[which]
         sums.compared += len(which)
         sums.error += float(errors.sum())
@@ -128,66 +126,76 @@ class AlignmentTest:
         if shift == 0:
             self.wrong += int((~agree).sum())
             self.worst = max(self.worst, float(errors[~agree].max(initial=0.0)))
-            lost = np.ones(len(read.tail), np.bool_)
+            lost = read.above_tail.copy()
             lost[which] = False
-            self.outside += int((read.realised > read.tail + TAIL_SLACK)[lost].sum())
+            self.outside += int(lost.sum())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Reading:
-    """What the kept entries of P positions say; over all entries in float32, as they are many.
+    """What the kept entries say; over all of them in float32, as they are many.
 
     Attributes:
         owner: [E] the position of each entry.
         counts: [P] how many entries each has.
         ids: [E] its token.
         logits: [E] its logit.
-        normaliser: [P] what is taken from a logit to get its log-probability.
-        drift: [P] how far rounding may have moved the normaliser.
+        expected: [P] the logit that the realised token's stored log-probability stands for.
+        allowed: [P] how far a logit may be off besides its own rounding: what that of the others
+            moves the normaliser, and of the tail.
         telling: [P] whether the entries differ enough to tell tokens apart.
-        realised: [P] the stored log-probability of the realised token.
-        tail: [P] the stored log mass outside the entries.
+        above_tail: [P] whether the realised token is more probable than all that is not kept.
     """
 
     owner: npt.NDArray[np.int32]
     counts: Indices
     ids: npt.NDArray[np.int32]
     logits: npt.NDArray[np.float32]
-    normaliser: Doubles
-    drift: Doubles
+    expected: Doubles
+    allowed: Doubles
     telling: npt.NDArray[np.bool_]
-    realised: Doubles
-    tail: Doubles
+    above_tail: npt.NDArray[np.bool_]
 
     @classmethod
     def of(cls, group: RowGroup) -> "_Reading":
         logits, inner = group.topk_logits.values, group.topk_logits.inner
         counts, tail = np.diff(inner), group.tail_logmass.values.astype(np.float64)
-        weights = np.exp(logits)
+        realised = group.token_logprobs.values.astype(np.float64)
+        weights, errors = np.exp(logits), bound(logits)
         total = np.add.reduceat(weights, inner[:-1], dtype=np.float64)
+        errors *= weights
+        drift = np.add.reduceat(errors, inner[:-1], dtype=np.float64) / total
         lasts = logits[inner[1:] - 1]
         return cls(
             owner=np.repeat(np.arange(len(counts), dtype=np.int32), counts),
             counts=counts,
             ids=group.topk_ids.values,
             logits=logits,
-            normaliser=np.log(total) - np.log1p(-np.exp(tail)),
-            drift=np.add.reduceat(weights * bound(logits), inner[:-1], dtype=np.float64) / total,
+            expected=realised + np.log(total) - np.log1p(-np.exp(tail)),
+            allowed=drift + TAIL_SLACK,
             telling=-lasts >= _TELLING * bound(lasts),
-            realised=group.token_logprobs.values.astype(np.float64),
-            tail=tail,
+            above_tail=realised > tail + TAIL_SLACK,
         )
 
 
-def _tokens_at(group: RowGroup, step: int) -> npt.NDArray[np.int32]:
-    """[P] the token `step` places after each position; −1 outside its row."""
+def _targets(group: RowGroup) -> dict[int, Tokens]:
+    """By shift, [P] the token that each position is compared with; −1 for none.
+
+    None is outside the row, and at shifts ±1 where it is the realised token.
+    """
     lengths = np.diff(group.tokens.offsets)
     rows = np.repeat(np.arange(len(lengths)), np.diff(group.positions.offsets))
-    place = group.positions.values + step
-    inside = (place >= 0) & (place < lengths[rows])
-    at = group.tokens.offsets[rows] + np.where(inside, place, 0)
-    tokens: npt.NDArray[np.int32] = np.where(inside, group.tokens.values[at], np.int32(-1))
-    return tokens
+    starts, ends = group.tokens.offsets[rows], group.tokens.offsets[rows + 1]
+    realised = starts + group.positions.values + 1
+    targets = {}
+    for shift in SHIFTS:
+        place = realised + shift
+        tokens = group.tokens.values.take(place, mode="clip")
+        none = (place < starts) | (place >= ends)
+        if shift:
+            none |= tokens == group.tokens.values[realised]
+        targets[shift] = np.where(none, np.int32(-1), tokens)
+    return targets
 
 
 def merged_alignment(parts: Sequence[Alignment]) -> Alignment:
