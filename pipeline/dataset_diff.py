@@ -18,6 +18,7 @@ from pipeline.dataset_settings import DiffSettings
 from schemas import layout
 from schemas.differences import differences
 from schemas.dump_folder import DumpFolder, open_dump
+from schemas.errors import InputError
 from schemas.manifest import settings_of
 from schemas.progress import Progress, Report, ignore
 from schemas.value_ranges import check_values
@@ -66,8 +67,14 @@ def diff(settings: DiffSettings, report: Report = ignore) -> Difference:
     """Compares two dumps; rows are matched by id, wherever they stand.
 
     Raises:
+        InputError: not two dumps.
         DamagedError: a shard is bad.
     """
+    if len(settings.dumps) != 2:
+        raise InputError(
+            f"a diff compares two dumps; found {len(settings.dumps)}: {', '.join(settings.dumps)}. "
+            "Name two, one after the other: potstill dataset diff A B."
+        )
     a, b = (open_dump(url) for url in settings.dumps)
     hashes_a, hashes_b = row_hashes(a, report), row_hashes(b, report)
     order = np.argsort(hashes_b.ids)

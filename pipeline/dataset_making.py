@@ -11,13 +11,13 @@ from pipeline.dataset_writer import Target, write_shards
 from pipeline.dump_tokenizer import Companions, dump_tokenizer
 from pipeline.program import program_version
 from schemas import layout
-from schemas.alignment import merged_alignment
-from schemas.manifest import Manifest, Settings, Shard, manifest_identity, plan_identity
+from schemas.manifest import Manifest, Setting, Settings, Shard, plan_identity
 from schemas.progress import Progress, Report, ignore
 from schemas.ranking import Ints, ranking_file, ranks_of
 from schemas.storage_posix import PosixStore
 from schemas.strict_json import json_bytes
 from stage1_teacher.card import dataset_card
+from stage1_teacher.commit_manifest import assemble
 from stage1_teacher.preview_shard import NAME as PREVIEW
 from stage1_teacher.preview_shard import has_preview, preview_parquet
 from stage2_student.read_ahead import read_ahead
@@ -98,8 +98,7 @@ def make_dump(
         if making.ranking is not None:
             store.create(layout.RANKING, ranking_file(making.ranking))
         _write_companions(store, folder, making.model, settings, shards)
-        manifest = _manifest(settings, shards)
-        store.create(layout.MANIFEST, json_bytes(manifest))
+        manifest = _write_manifest(store, settings, shards)
     return Made(
         path=making.out,
         identity=manifest.identity,
@@ -137,13 +136,20 @@ def _write_companions(
     store.create(layout.CARD, dataset_card(settings, shards, _CREATED_BY).encode())
 
 
-def _manifest(settings: Settings, shards: list[Shard]) -> Manifest:
-    manifest = Manifest(
-        **{name: getattr(settings, name) for name in Settings.model_fields},
-        created_by=_CREATED_BY,
-        plan=plan_identity(settings),
-        identity="sha256:" + "0" * 64,
-        shards=shards,
-        alignment=merged_alignment([shard.statistics.alignment for shard in shards]),
-    )
-    return manifest.model_copy(update={"identity": manifest_identity(manifest)})
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Heading:
+    """What the manifest says besides its shards."""
+
+    settings: Settings
+    plan: str
+    created_by: str = _CREATED_BY
+    engine_options: dict[str, Setting] = field(default_factory=dict)
+
+
+def _write_manifest(store: PosixStore, settings: Settings, shards: list[Shard]) -> Manifest:
+    heading = _Heading(settings=settings, plan=plan_identity(settings))
+    assembled = assemble(heading, shards, len(shards))
+    for name, data in assembled.files.items():
+        store.create(layout.ledger_part(name), data)
+    store.create(layout.MANIFEST, json_bytes(assembled.manifest))
+    return assembled.manifest

@@ -137,8 +137,7 @@ class DiffSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     dumps: list[str] = Field(
-        min_length=2,
-        max_length=2,
+        min_length=1,
         description="The two dumps: folders or any fsspec URLs.",
         json_schema_extra={"verbatim": True},
     )

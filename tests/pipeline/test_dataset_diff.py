@@ -36,6 +36,12 @@ def test_a_dump_is_the_same_in_other_shards(tmp_path: Path) -> None:
     assert ran.code == 0 and "the same rows and numbers" in ran.out
 
 
+def test_two_dumps_are_asked_for(tmp_path: Path) -> None:
+    for count in (1, 3):
+        ran = potstill("dataset", "diff", *(f"dump{number}" for number in range(count)))
+        assert ran.code == 2 and f"a diff compares two dumps; found {count}: dump0" in ran.err
+
+
 def test_rows_are_matched_by_id_wherever_they_stand(tmp_path: Path) -> None:
     for number in (0, 1, 2):
         write_dump(tmp_path / f"d{number}", count=12, seed=number)

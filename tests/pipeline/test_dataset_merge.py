@@ -5,13 +5,16 @@ from typing import Any
 
 import pytest
 
+from pipeline import dataset_making, dataset_writer
 from pipeline.dataset_making import Made
 from pipeline.dataset_merge import merge
 from pipeline.dataset_settings import MergeSettings
+from schemas import ledger
 from schemas.dump_folder import open_dump
 from schemas.errors import ConflictError, DamagedError, InputError, MismatchError
 from schemas.licences import stated_in
 from schemas.manifest import Capture, Settings
+from stage1_teacher import commit_manifest
 from stage1_teacher.hidden_policy import with_widths
 from tests.dumps import Dump, hidden_policy, make_settings, write_dump
 from tests.pipeline.command_line import potstill
@@ -74,6 +77,20 @@ def test_a_sample_in_both_is_taken_once_and_origins_survive_another_merge(a, b, 
     for dump in (a, b, third):
         assert {origins[name] for name in dump.samples} == {dump.manifest.identity}
     assert whole(tmp_path / "d")
+
+
+def test_the_lines_of_many_shards_stand_beside_the_manifest(a, b, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(commit_manifest, "INLINE", 3)
+    monkeypatch.setattr(ledger, "GROUP_LINES", 2)
+    monkeypatch.setattr(ledger, "PART_LINES", 2)
+    monkeypatch.setattr(dataset_making, "_MEGABYTE", 1)
+    monkeypatch.setattr(dataset_writer, "ROWS_PER_GROUP", 8)
+    made = merged(a, b, out=tmp_path / "c")
+    dump = open_dump(tmp_path / "c")
+    assert dump.manifest.shards == [] and len(dump.manifest.ledger or []) == 2
+    assert made.shards == len(dump.shards) == 4
+    assert [row["id"] for row in rows_of(tmp_path / "c")] == [*a.samples, *b.samples]
+    assert whole(tmp_path / "c")
 
 
 def test_equal_input_gives_equal_bytes(a, b, tmp_path) -> None:
