@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import quality_table
+from benchmarks.machine import read_result
 from stage2_student.hidden_losses import HIDDEN_LOSSES
 from stage2_student.losses import LOSSES
 from tests.test_packaging import BLOCKED
@@ -88,3 +90,10 @@ def test_the_table_of_tails_says_what_the_benchmark_found() -> None:
         for loss, cell in zip(losses, row.split(" | "), strict=True)
     }
     assert found == {key: f"{e['together']:.2g}" for key, e in result["errors"].items()}
+
+
+def test_the_table_of_trained_students_says_what_the_benchmark_found() -> None:
+    expected = quality_table.table(read_result("quality"))
+    assert (
+        f"{quality_table.BEGIN}\n{expected}\n{quality_table.END}" in quality_table.PAGE.read_text()
+    )
