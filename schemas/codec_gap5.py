@@ -9,6 +9,7 @@ away. FORMAT.md section "Codec gap5" is the specification.
 import numpy as np
 import numpy.typing as npt
 
+from schemas.array_pool import POOL
 from schemas.errors import DamagedError
 
 Floats = npt.NDArray[np.float32]
@@ -29,7 +30,7 @@ def round_logits(logits: Floats) -> Floats:
     Raises:
         DamagedError: an entry is positive, not finite, or further off than the bound.
     """
-    rounded = np.empty_like(logits, dtype=np.float32)
+    rounded = POOL.empty(logits.shape, np.float32)
     source, target = logits.reshape(-1), rounded.reshape(-1)
     for start in range(0, source.size, _BLOCK):
         block = slice(start, start + _BLOCK)

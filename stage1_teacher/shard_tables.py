@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from schemas.array_pool import POOL
 from schemas.codecs import Codec
 from schemas.columns import Column, arrow_schema, temperature_column
 from schemas.manifest import Capture
@@ -108,7 +109,8 @@ def _nested(group: _Group, parts: Sequence[Ragged], flat: pa.Array) -> pa.Array:
 
 
 def _joined(parts: Sequence[npt.NDArray[Any]], kind: type[np.generic]) -> npt.NDArray[Any]:
-    return np.concatenate([np.zeros(0, kind), *parts], dtype=kind, casting="same_kind")
+    joined = POOL.empty((sum(len(part) for part in parts),), kind)
+    return np.concatenate([np.zeros(0, kind), *parts], out=joined, casting="same_kind")
 
 
 def _starts(lengths: Sequence[int] | Offsets) -> Offsets:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from stage2_student.array_pool import POOL
+from schemas.array_pool import POOL
 from stage2_student.batch import Batch, Document
 from stage2_student.group_arrays import Entries, GroupArrays
 from stage2_student.span_reader import PlacedRow

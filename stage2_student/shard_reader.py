@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from schemas import layout
+from schemas.array_pool import POOL
 from schemas.columns import temperature_column
 from schemas.dump_folder import DumpFolder
 from schemas.hidden_states import (
@@ -34,7 +35,6 @@ from schemas.row_group import (
 )
 from schemas.shard_reading import ShardFault
 from schemas.value_ranges import first_problem
-from stage2_student.array_pool import POOL
 from stage2_student.group_arrays import Entries, GroupArrays, only_positions
 from stage2_student.row_index import GroupPlace
 from stage2_student.tasks import Tasks, sequences, split_rows

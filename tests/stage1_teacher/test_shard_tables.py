@@ -1,7 +1,10 @@
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from schemas.array_pool import SMALLEST
 from schemas.codecs import CODECS
 from schemas.columns import arrow_schema, shard_columns
 from schemas.errors import DamagedError
@@ -67,6 +70,25 @@ def test_a_row_group_of_samples_without_positions_has_empty_lists():
     table = shard_table([(sample, signals)], COLUMNS, CAPTURE, CODEC)
     assert table["topk_ids"].to_pylist() == [[]]
     assert table["tail_logmass"].to_pylist() == [[]]
+
+
+def test_a_table_keeps_its_numbers_when_others_are_made() -> None:
+    """Their large arrays take turns in the same memory."""
+    rows = rows_of(3)
+    large = [(s, replace(g, topk=_enlarged(g.topk))) for s, g in rows]
+    tables = [shard_table([row], COLUMNS, CAPTURE, CODEC) for row in large]
+    for table, (_, signals) in zip(tables, large, strict=True):
+        values = table["topk_ids"].combine_chunks().values.values
+        np.testing.assert_array_equal(values.to_numpy(), signals.topk.ids)
+        values = table["topk_logits"].combine_chunks().values.values
+        np.testing.assert_array_equal(values.to_numpy(), CODEC.round_logits(signals.topk.logits))
+
+
+def _enlarged(entries: Ragged) -> Ragged:
+    """The same number of lists, with so many entries that their memory is worth keeping."""
+    count = SMALLEST // (4 * len(entries.ids)) + 1
+    ids, logits = np.tile(entries.ids, count), np.tile(entries.logits, count)
+    return Ragged(offsets=entries.offsets * count, ids=ids, logits=logits)
 
 
 def test_a_logit_above_its_maximum_is_refused():

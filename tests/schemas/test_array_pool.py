@@ -6,7 +6,7 @@ import threading
 import numpy as np
 import torch
 
-from stage2_student.array_pool import SMALLEST, ArrayPool
+from schemas.array_pool import SMALLEST, ArrayPool
 
 SHAPE = (SMALLEST // 4, 4)
 

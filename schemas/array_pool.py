@@ -1,7 +1,7 @@
 """Large arrays whose memory is used again once nothing refers to them any more.
 
-A batch needs tens of megabytes, and fresh memory costs a page fault per page: between a tenth and
-the whole of what making the batch costs, depending on how busy the machine's memory is.
+Row groups and batches need tens of megabytes, and fresh memory costs a page fault per page: between
+a tenth and the whole of what making them costs, depending on how busy the machine's memory is.
 """
 
 import threading
@@ -19,7 +19,7 @@ _MOST_FREE = 128
 
 
 class ArrayPool:
-    """Gives arrays; takes a buffer back when the array, and every tensor made of it, is gone."""
+    """Gives arrays; takes a buffer back when the array, and all that was made of it, is gone."""
 
     def __init__(self) -> None:
         self._free: list[npt.NDArray[np.uint8]] = []
