@@ -26,7 +26,7 @@ from tests.reliability.campaign import Outcome, Tier, scratch
 from tests.reliability.small_dump import finish
 
 SHARD_FLIPS: dict[Tier, int] = {"pr": 110_000, "nightly": 400_000, "release": 2_000_000}
-READ_FLIPS: dict[Tier, int] = {"pr": 8_000, "nightly": 100_000, "release": 400_000}
+READ_FLIPS: dict[Tier, int] = {"pr": 3_000, "nightly": 100_000, "release": 400_000}
 JSON_ROUNDS: dict[Tier, int] = {"pr": 32_000, "nightly": 200_000, "release": 1_000_000}
 
 

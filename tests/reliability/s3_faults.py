@@ -75,7 +75,8 @@ def _different(requests: list[str]) -> Iterator[tuple[int, str]]:
 
 
 def _begin(store: ObjectStore, joins: bool) -> None:
-    """A dump that somebody else began, where the worker shall not."""
+    """An empty bucket, with a dump that somebody else began where the worker shall not."""
+    store.filesystem.mkdir(store.root.partition("/")[0])
     if not joins:
         store.replace(layout.PLAN, json_bytes(PLANNED))
 
@@ -117,10 +118,11 @@ def _copied(store: ObjectStore, to: Path) -> Path:
     """What is in the bucket, as a folder."""
     shutil.rmtree(to, ignore_errors=True)
     to.mkdir()
-    for name in _all_names(store):
+    names = _all_names(store)
+    for name, content in zip(names, store.read_many(names), strict=True):
         target = to / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(store.read(name) or b"")
+        target.write_bytes(content or b"")
     return to
 
 
@@ -132,13 +134,18 @@ def _all_names(store: ObjectStore) -> list[str]:
     return [path.removeprefix(store.root).lstrip("/") for path in found]
 
 
-def _under(store: ObjectStore, prefix: str) -> ObjectStore:
-    """The same connection, another place in the bucket."""
+def _under(store: ObjectStore, bucket: str) -> ObjectStore:
+    """The same connection, another bucket: moto looks at every object of one to list some."""
     other = object.__new__(type(store))
     other.__dict__.update(store.__dict__)
-    other.root = f"dumps/{prefix}"
-    other.url = f"s3://dumps/{prefix}"
+    other.root = f"{bucket}/x"
+    other.url = f"s3://{other.root}"
     return other
+
+
+def _at_once(base: float, growth_factor: float, attempts: int) -> float:
+    """The client tries again without the pause that it else makes."""
+    return 0.0
 
 
 @contextmanager
@@ -154,6 +161,7 @@ def _stores() -> Iterator[tuple[Faulty, ObjectStore, ObjectStore]]:
             mock.patch("schemas.store_probe.ROUNDS", {"posix": 1, "conditional": 1})
         )
         opened.enter_context(mock.patch("schemas.storage_object._PAUSE_SECONDS", 0.0))
+        opened.enter_context(mock.patch("botocore.retryhandler.delay_exponential", _at_once))
         opened.enter_context(mock.patch.object(s3fs.S3FileSystem, "retries", 1))
         opened.enter_context(mock.patch.object(s3fs.S3FileSystem, "read_timeout", WAITS))
         environment = {**KEYS, "AWS_MAX_ATTEMPTS": "2", "AWS_ENDPOINT_URL": server}
