@@ -21,10 +21,10 @@ class MachineSettings(BaseModel):
         description="Compile the student's layers (torch.compile; needs a C++ compiler): the first "
         "steps take minutes, later ones less time and memory.",
     )
-    parallel: Literal["ddp", "fsdp"] = Field(
+    parallel: Literal["ddp", "fsdp", "zero2"] = Field(
         "ddp",
         description="How several processes (torchrun) share the work: a copy of the student each, "
-        "or a shard of it.",
+        "a shard of it, or (DeepSpeed) a copy of it with a shard of gradients and optimizer.",
     )
     cache: str | None = Field(
         None,

@@ -16,6 +16,8 @@ from torch.distributed.checkpoint.state_dict import (
     set_optimizer_state_dict,
 )
 
+from stage2_student.zero2 import gathered_state, is_zero2, spread_state
+
 OPTIMIZER = "optimizer.pt"
 RATE = "scheduler.pt"
 
@@ -29,8 +31,11 @@ def save_optimizer(model: Any, optimizer: Any, rate: Any, folder: Path) -> None:
         rate: the learning rate's scheduler.
         folder: exists.
     """
-    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-    state = get_optimizer_state_dict(model, optimizer, options=options)
+    if is_zero2(optimizer):
+        state = gathered_state(model, optimizer)
+    else:
+        options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+        state = dict(get_optimizer_state_dict(model, optimizer, options=options))
     if _first():
         torch.save(state, folder / OPTIMIZER)
         torch.save(rate.state_dict(), folder / RATE)
@@ -38,9 +43,12 @@ def save_optimizer(model: Any, optimizer: Any, rate: Any, folder: Path) -> None:
 
 def load_optimizer(model: Any, optimizer: Any, rate: Any, folder: Path) -> None:
     """Goes on from where `save_optimizer` left off; every rank must call this."""
-    state = _read(folder / OPTIMIZER) if _first() else {}
-    options = StateDictOptions(full_state_dict=True, broadcast_from_rank0=_together())
-    set_optimizer_state_dict(model, optimizer, state, options=options)
+    if is_zero2(optimizer):
+        spread_state(model, optimizer, _read(folder / OPTIMIZER))
+    else:
+        state = _read(folder / OPTIMIZER) if _first() else {}
+        options = StateDictOptions(full_state_dict=True, broadcast_from_rank0=_together())
+        set_optimizer_state_dict(model, optimizer, state, options=options)
     rate.load_state_dict(_read(folder / RATE))
 
 

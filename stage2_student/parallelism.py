@@ -14,6 +14,7 @@ from schemas.errors import ConfigError
 from stage2_student.carve import layer_list
 from stage2_student.schedule import LearningRate
 from stage2_student.settings import TrainSettings
+from stage2_student.zero2 import zero2_config
 
 
 def training_arguments(settings: TrainSettings, out: Path, rate: LearningRate, model: Any) -> Any:
@@ -30,7 +31,7 @@ def training_arguments(settings: TrainSettings, out: Path, rate: LearningRate, m
         adam_beta1=settings.betas[0],
         adam_beta2=settings.betas[1],
         max_grad_norm=settings.max_grad_norm,
-        bf16=settings.dtype == "bfloat16",
+        bf16=settings.dtype == "bfloat16" and settings.parallel != "zero2",
         gradient_checkpointing=settings.gradient_checkpointing,
         seed=settings.seed,
         logging_steps=settings.log_steps,
@@ -80,6 +81,11 @@ def check_parallelism(accelerator: Any, arguments: Any) -> None:
             f"--parallel fsdp was asked for, but this machine gives {found.value}: every process "
             "would hold the whole student. It needs GPUs; elsewhere give --parallel ddp."
         )
+    if arguments.deepspeed and found != DistributedType.DEEPSPEED:
+        raise ConfigError(
+            f"--parallel zero2 was asked for, but this machine gives {found.value}: every process "
+            "would hold the whole optimizer. Give --parallel fsdp or ddp."
+        )
 
 
 def keep_sums_in_float32(accelerator: Any) -> None:
@@ -98,6 +104,8 @@ def _place(settings: TrainSettings, model: Any) -> dict[str, Any]:
     if not torch.cuda.is_available():
         found["use_cpu"] = True
         found["ddp_backend"] = "gloo" if place()[1] > 1 else None
+    if settings.parallel == "zero2":
+        found["deepspeed"] = zero2_config(settings.dtype == "bfloat16")
     if settings.parallel == "fsdp":
         found |= {"fsdp": True, "fsdp_config": _fsdp(model)}
     return found

@@ -14,6 +14,7 @@ from stage2_student.run_folder import is_finished, look_at
 from stage2_student.settings import TrainSettings
 from stage2_student.stopping import StopRequest, stop_request
 from stage2_student.training_figures import read_lines
+from stage2_student.zero2 import check_deepspeed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +68,7 @@ def train(settings: TrainSettings, report: Report = ignore) -> TrainSummary:
 
 
 def _train(settings: TrainSettings, report: Report, stop: StopRequest) -> TrainSummary:
+    check_deepspeed(settings.parallel == "zero2")
     dumps = checked_dumps(settings)
     objective = checked_objective(settings, dumps)
     out = Path(settings.out).expanduser()

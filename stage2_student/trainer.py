@@ -30,7 +30,7 @@ from stage2_student.run_failures import diverged
 from stage2_student.training import Training
 from stage2_student.training_figures import Figures, LiveReport, append_line
 from stage2_student.watch import Lowest, Watch
-from stage2_student.whole_tensors import reshard
+from stage2_student.whole_tensors import reshard, tied_again
 
 _SHOWN = 5
 
@@ -211,12 +211,18 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]  # transformers' types
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         """The model alone: no pickled arguments beside it, and projectors apart."""
         model, folder = self.accelerator.unwrap_model(self.model), Path(str(output_dir))
-        own, projectors = taken_apart(state_dict or model.state_dict())
+        own, projectors = taken_apart(tied_again(model, state_dict or model.state_dict()))
         if self.training.settings.lora_rank is None:
             model.save_pretrained(folder, state_dict=own)
         else:
             save_adapter(folder, model, own)
         write_projectors(folder, projectors)
+
+    def _prepare_for_training(self, max_steps: int, data: Any, checkpoint: str | None) -> Any:
+        """Goes on from our checkpoint under DeepSpeed, too, which would look for its own."""
+        prepared = super()._prepare_for_training(max_steps, data, None)
+        self._load_optimizer_and_scheduler(checkpoint)
+        return prepared
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         parts = self.model_wrapped, self.optimizer.optimizer, self.lr_scheduler

@@ -26,6 +26,7 @@ from stage2_student.trainer import DistillationTrainer
 from stage2_student.training import Training
 from stage2_student.training_figures import cut_lines
 from stage2_student.tuning import finished, save_finished
+from stage2_student.whole_tensors import tied_again
 
 
 def run_training(prepared: Prepared, stop: StopRequest, report: Report) -> None:
@@ -53,6 +54,7 @@ def run_training(prepared: Prepared, stop: StopRequest, report: Report) -> None:
                 raise StoppedError(_stopped(trainer.state.global_step, training))
             step = take_chosen(trainer)
             weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)
+            weights = tied_again(trainer.accelerator.unwrap_model(trainer.model_wrapped), weights)
         if first:
             _publish(prepared, trainer, weights, step)
     trainer.accelerator.wait_for_everyone()

@@ -35,6 +35,7 @@ def assert_same_training(left, right, tolerance=1e-5):
             assert found[name] == pytest.approx(expected[name], rel=tolerance), name
     expected = weights(right)
     found = weights(left)
+    assert sorted(found) == sorted(expected)
     for name in expected:
         difference = (found[name].float() - expected[name].float()).norm()
         assert difference < 100 * tolerance * expected[name].float().norm(), name
