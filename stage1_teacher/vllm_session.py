@@ -7,6 +7,7 @@ Shapes: L tokens of a prompt, G generated tokens, P captured positions.
 """
 
 import json
+import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -87,7 +88,8 @@ class Session:
         self._folder = tempfile.TemporaryDirectory(prefix="potstill-hidden-")
         self._runs = 0
         self._processes = engine_processes()
-        head, _ = self._call("install", {"head_dtype": head_dtype, "layers": list(layers)})
+        asked = {"head_dtype": head_dtype, "layers": list(layers), "owner": os.getpid()}
+        head, _ = self._call("install", asked)
         self._width = int(head["hidden_size"])
 
     def run(self, requests: Sequence[Request], capture: Capture) -> Iterator[tuple[int, Answer]]:

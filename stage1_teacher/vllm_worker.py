@@ -19,6 +19,7 @@ from stage1_teacher.head_rows import BLOCK_ROWS, BlockRows
 from stage1_teacher.samples import Signals
 from stage1_teacher.vllm_head import WorkerHead, proven_head
 from stage1_teacher.vllm_layers import expose_layers
+from stage1_teacher.vllm_orphans import end_with
 from stage1_teacher.vllm_pool import PoolShape, RowPool
 from stage1_teacher.vllm_rows import RowLedger
 from stage1_teacher.vllm_spool import append_states
@@ -38,7 +39,8 @@ class CaptureExtension:
         """Takes hold of the model runner, and proves that the head's logits are the model's.
 
         Args:
-            request: JSON: `head_dtype`, and `layers`, the ids of hidden states.
+            request: JSON: `head_dtype`; `layers`, the ids of hidden states; and `owner`, the
+                process that this one shall end with.
 
         Returns:
             A message whose head has `hidden_size`.
@@ -63,6 +65,7 @@ class CaptureExtension:
         return _answered(lambda: self._potstill_collected(json.loads(request)))
 
     def _potstill_installed(self, settings: dict[str, Any]) -> tuple[dict[str, Any], Arrays]:
+        end_with(settings["owner"])
         runner: Any = self.model_runner  # type: ignore[attr-defined]
         self.potstill_capturer = Capturer(runner, settings["head_dtype"], settings["layers"])
         self.potstill_capturer.take_hold()
