@@ -14,8 +14,7 @@ from schemas.dump_folder import open_dump, open_dumps
 from schemas.errors import InputError, PotstillError
 from stage2_student.run import train
 from tests.stage2_student.object_stores import KEYS, hub_server, s3_server
-from tests.stage2_student.test_run import figures, same, weights
-from tests.stage2_student.trainings import make_training
+from tests.stage2_student.trainings import figures, make_training, same, weights
 
 
 @pytest.fixture(scope="module")

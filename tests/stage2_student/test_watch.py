@@ -18,8 +18,7 @@ from stage2_student.held_out import HeldOut, Measured
 from stage2_student.run import train
 from stage2_student.student import open_student
 from stage2_student.watch import Lowest
-from tests.stage2_student.test_run import Stop
-from tests.stage2_student.trainings import load, make_training
+from tests.stage2_student.trainings import Stop, load, make_training
 
 WATCHED = {"holdout": 0.4, "eval_steps": 2, "eval_rows": 64, "batch_size": 4}
 

@@ -1,9 +1,14 @@
 """Trainings small enough for tests: a dump with a tokenizer, a tiny student, settings."""
 
 import hashlib
+import json
+import os
+import signal
 from pathlib import Path
 
+import torch
 import transformers
+from safetensors.torch import load_file
 
 from schemas.manifest import Tokenizer
 from schemas.tokenizer_fingerprint import tokenizer_fingerprint
@@ -12,6 +17,8 @@ from tests.dumps import Dump, make_settings, write_dump
 from tests.tiny import tiny_tokenizer
 
 VOCABULARY = 384
+
+
 SHAPE = {
     "vocab_size": VOCABULARY,
     "hidden_size": 32,
@@ -22,6 +29,8 @@ SHAPE = {
     "head_dim": 8,
     "max_position_embeddings": 128,
 }
+
+
 CONFIG = "model_type: llama\n" + "".join(
     f"{name}: {value}\n" for name, value in SHAPE.items() if name != "vocab_size"
 )
@@ -95,3 +104,31 @@ def make_training(tmp_path: Path, **given) -> TrainSettings:
 def load(folder: Path):
     """The student as anyone would load it, and what loading it said."""
     return transformers.AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True)
+
+
+VARYING = {"seconds", "tokens_per_second", "wait_share", "fill"}
+"""With the machine, or with how a step is cut."""
+
+
+def figures(out):
+    lines = [json.loads(line) for line in (Path(out) / "train_log.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k not in VARYING} for line in lines]
+
+
+def weights(out):
+    return load_file(Path(out) / "model.safetensors")
+
+
+def same(left, right):
+    return left.keys() == right.keys() and all(torch.equal(left[k], right[k]) for k in left)
+
+
+class Stop:
+    """A report that sends a signal at a step."""
+
+    def __init__(self, step, number=signal.SIGTERM):
+        self.step, self.number = step, number
+
+    def __call__(self, progress):
+        if progress.stage == "train" and progress.done == self.step:
+            os.kill(os.getpid(), self.number)
