@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.dataset_comparison import Comparison, TeacherSums
-from pipeline.dataset_row_hashes import Place, RowHashes, row_hashes
+from pipeline.dataset_row_hashes import Place, RowHashes, row_hashes, token_hashes
 from pipeline.dataset_rows import light_groups
 from pipeline.dataset_settings import DiffSettings
 from schemas import layout
@@ -83,8 +83,9 @@ def diff(settings: DiffSettings, report: Report = ignore) -> Difference:
     found = np.zeros(len(at), np.bool_)
     if len(order):
         found = hashes_b.ids[at] == hashes_a.ids
+    tokens_a, tokens_b = token_hashes(a, report), token_hashes(b, report)
     same = found.copy()
-    same[found] = hashes_b.tokens[at[found]] == hashes_a.tokens[found]
+    same[found] = tokens_b[at[found]] == tokens_a[found]
     twins = np.where(same, at, -1)
     comparable = a.manifest.tokenizer.fingerprint == b.manifest.tokenizer.fingerprint
     return Difference(

@@ -10,7 +10,7 @@ from pipeline.dataset_agreement import check_mergeable
 from pipeline.dataset_derived import derived_settings, sources_of, without_hidden
 from pipeline.dataset_folder import check_free
 from pipeline.dataset_making import Made, Making, make_dump
-from pipeline.dataset_row_hashes import RowHashes, row_hashes
+from pipeline.dataset_row_hashes import RowHashes, row_hashes, token_hashes
 from pipeline.dataset_rows import Bools, Masks, Rows, Wanted, read_rows, row_ids
 from pipeline.dataset_settings import MergeSettings
 from schemas.columns import COLUMNS, TEXTS, shard_columns
@@ -27,7 +27,7 @@ _SHOWN = 3
 def merge(settings: MergeSettings, report: Report = ignore) -> Made:
     """Merges dumps: the rows of the first one, then what the second one adds, and so on.
 
-    Ids and tokens of all rows are read before anything is written.
+    All ids are read before anything is written; where one is repeated, all tokens, too.
 
     Raises:
         InputError: fewer than two dumps.
@@ -39,7 +39,7 @@ def merge(settings: MergeSettings, report: Report = ignore) -> Made:
     dumps = open_dumps(settings.dumps)
     check_mergeable(dumps, settings.hidden)
     hashes = [row_hashes(dump, report) for dump in dumps]
-    kept = _first_of_each_id(dumps, hashes, settings.first_wins)
+    kept = _first_of_each_id(dumps, hashes, settings.first_wins, report)
     arguments = settings.model_dump(include={"first_wins", "hidden"})
     target = _with_columns(derived_settings(dumps, "merge", arguments), dumps, settings.hidden)
     rows = int(sum(mask.sum() for mask in kept))
@@ -74,7 +74,7 @@ def _rows(dumps: Sequence[DumpFolder], masks: Sequence[Masks], target: Settings)
 
 
 def _first_of_each_id(
-    dumps: Sequence[DumpFolder], hashes: Sequence[RowHashes], first_wins: bool
+    dumps: Sequence[DumpFolder], hashes: Sequence[RowHashes], first_wins: bool, report: Report
 ) -> list[Bools]:
     """Per dump which rows are kept.
 
@@ -82,12 +82,13 @@ def _first_of_each_id(
         MismatchError: rows with the same id have different tokens.
     """
     ids = np.concatenate([h.ids for h in hashes])
-    tokens = np.concatenate([h.tokens for h in hashes])
-    _, firsts, which = np.unique(ids, return_index=True, return_inverse=True)
-    clashes = np.flatnonzero(tokens != tokens[firsts[which]])
     ends = np.cumsum([len(h.ids) for h in hashes])
-    if len(clashes) and not first_wins:
-        raise _clash(dumps, hashes, clashes, ends)
+    _, firsts, which = np.unique(ids, return_index=True, return_inverse=True)
+    if len(firsts) < len(ids) and not first_wins:
+        tokens = np.concatenate([token_hashes(dump, report) for dump in dumps])
+        clashes = np.flatnonzero(tokens != tokens[firsts[which]])
+        if len(clashes):
+            raise _clash(dumps, hashes, clashes, ends)
     kept = np.zeros(len(ids), np.bool_)
     kept[firsts] = True
     return np.split(kept, ends[:-1])

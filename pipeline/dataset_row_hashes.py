@@ -1,4 +1,4 @@
-"""What tells rows apart without holding them: hashes of ids and tokens, 16 bytes a row.
+"""What tells rows apart without holding them: hashes of ids and tokens, 8 bytes a row each.
 
 Shapes: N rows of a dump, in its order.
 """
@@ -35,13 +35,11 @@ class RowHashes:
     """Every row of a dump.
 
     Attributes:
-        ids: [N] of the sample ids.
-        tokens: [N] of the token ids.
+        ids: [N] hashes of the sample ids.
         places: the row groups, in order.
     """
 
     ids: Hashes
-    tokens: Hashes
     places: Sequence[Place]
 
     def place(self, row: int) -> tuple[Place, int]:
@@ -60,21 +58,39 @@ class RowHashes:
 
 
 def row_hashes(dump: DumpFolder, report: Report = ignore) -> RowHashes:
-    """Reads ids and tokens of all rows.
+    """Reads the ids of all rows.
 
     Raises:
         DamagedError: a shard is bad.
     """
     ids: list[Hashes] = [np.zeros(0, np.uint64)]
-    tokens: list[Hashes] = [np.zeros(0, np.uint64)]
-    places, start, total = [], 0, sum(shard.rows for shard in dump.shards)
-    for shard, group, table in light_groups(dump, ["id", "input_ids"]):
+    places, start = [], 0
+    for shard, group, table in _told(dump, "id", "read ids", report):
         ids.append(_hashed(name.encode() for name in table["id"].to_pylist()))
-        tokens.append(_hashed(_token_bytes(table)))
         places.append(Place(shard=shard, group=group, start=start))
         start += table.num_rows
-        report(Progress(stage="read ids", done=start, total=total, unit="rows"))
-    return RowHashes(ids=np.concatenate(ids), tokens=np.concatenate(tokens), places=places)
+    return RowHashes(ids=np.concatenate(ids), places=places)
+
+
+def token_hashes(dump: DumpFolder, report: Report = ignore) -> Hashes:
+    """Reads the tokens of all rows: [N] hashes of their token ids.
+
+    Raises:
+        DamagedError: a shard is bad.
+    """
+    groups = _told(dump, "input_ids", "read tokens", report)
+    tokens = [_hashed(_token_bytes(table)) for _, _, table in groups]
+    return np.concatenate([np.zeros(0, np.uint64), *tokens])
+
+
+def _told(
+    dump: DumpFolder, column: str, stage: str, report: Report
+) -> Iterator[tuple[Shard, int, pa.Table]]:
+    done, total = 0, sum(shard.rows for shard in dump.shards)
+    for shard, group, table in light_groups(dump, [column]):
+        yield shard, group, table
+        done += table.num_rows
+        report(Progress(stage=stage, done=done, total=total, unit="rows"))
 
 
 def _token_bytes(table: pa.Table) -> Iterator[bytes]:

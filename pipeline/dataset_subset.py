@@ -83,13 +83,15 @@ class _Filters:
     @property
     def columns(self) -> list[str]:
         """What is read to choose by."""
-        return list(dict.fromkeys(["id", "segments", *self.only.columns]))
+        names = ["id"] * (self.ids is not None or self.share is not None)
+        return names + ["segments"] * (self.only != RowFilter()) + self.only.columns
 
     def masks(self, table: pa.Table) -> Iterator[tuple[str, Bools]]:
         """Every filter that is set, as a user wrote it, and [R] which rows pass it."""
         if self.ids is not None:
             yield "--ids", np.asarray([name in self.ids for name in table["id"].to_pylist()], bool)
-        yield from self.only.masks(table, row_lengths(table))
+        if self.only != RowFilter():
+            yield from self.only.masks(table, row_lengths(table))
         if self.share is not None:
             names = table["id"].to_pylist()
             yield (
