@@ -79,8 +79,11 @@ SPEC = Spec(
         "What is measured on what": ("dump", "rows", "holdout", "disagreements", "out"),
         "Which of these rows": (
             *("sources", "with_segments", "verdicts", "min_tokens", "max_tokens"),
+            *("tasks", "task_prefixes"),
         ),
-        "The machine": ("batch_size", "dtype", "device", "trust_remote_code"),
+        "The machine": (
+            *("batch_size", "dtype", "device", "cache", "cache_size", "trust_remote_code"),
+        ),
     },
     positional="student",
     run=run,

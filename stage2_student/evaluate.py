@@ -10,12 +10,14 @@ from schemas.dump_folder import DumpFolder, open_dumps
 from schemas.errors import InputError
 from schemas.progress import Progress, Report, ignore
 from stage2_student.batch import Batch
+from stage2_student.cached_store import cached_dumps
 from stage2_student.disagreements import WorstPositions
 from stage2_student.dump_agreement import check_agreement
 from stage2_student.evaluate_settings import EvaluateSettings
 from stage2_student.evaluation import Evaluation, Speed, TeacherModel
 from stage2_student.forward_proof import separates_documents
-from stage2_student.held_out_choice import held_out_share
+from stage2_student.held_out_choice import as_trained, held_out_share
+from stage2_student.kind_weights import kind_weights
 from stage2_student.measured_student import MeasuredStudent, open_measured
 from stage2_student.metrics import MetricSums
 from stage2_student.position_measures import PositionMeasures, measure
@@ -24,6 +26,7 @@ from stage2_student.split import document_id
 from stage2_student.stream import Stream, StreamSettings, open_stream
 from stage2_student.student_speed import generated_per_second, peak_memory, synchronize
 from stage2_student.student_tokenizer import dump_tokenizer
+from stage2_student.tasks import tasks_of
 
 FILE = "evaluation.json"
 
@@ -41,7 +44,8 @@ def evaluate(settings: EvaluateSettings, report: Report = ignore) -> Evaluation:
         ConfigError: it is not known which rows are held out, or there is no such device.
         PotstillError: a dump cannot be read, or the result not be written.
     """
-    dumps = open_dumps(settings.dump)
+    settings = as_trained(settings)
+    dumps = cached_dumps(open_dumps(settings.dump), settings.cache, settings.cache_size)
     check_agreement(dumps)
     check_filter(filter_of(settings), dumps)
     holdout = held_out_share(settings, dumps)
@@ -113,6 +117,7 @@ def _stream(
         part="all" if settings.rows == "all" else "held_out",
         held_out=holdout,
         tail_sample=_draws(dumps) > 0,
+        tasks=tasks_of(settings, student.tokenizer),
     )
     return open_stream(dumps, wanted, report=report)
 
@@ -135,7 +140,7 @@ def _evaluation(
         teacher=TeacherModel(name=teacher.name, parameters=teacher.parameters, dtype=teacher.dtype),
         dumps=[dump.manifest.identity for dump in dumps],
         rows=settings.rows,
-        only=filter_of(settings).written,
+        only=[*filter_of(settings).written, *_tasks(settings)],
         holdout=holdout,
         kl_estimator="sample" if _draws(dumps) else "bucket",
         overall=found.overall.metrics(),
@@ -155,6 +160,12 @@ def _speed(student: MeasuredStudent, found: _Measured) -> Speed:
         generated_per_second=generated_per_second(student.model, found.prompt),
         memory_bytes=peak_memory(student.device),
     )
+
+
+def _tasks(settings: EvaluateSettings) -> list[str]:
+    """Which tasks rows were split into, if they were; what these weigh is for training alone."""
+    names = [name for name, weight in kind_weights(settings.tasks).items() if weight]
+    return [f"--tasks {','.join(names)}"] if names else []
 
 
 def _draws(dumps: Sequence[DumpFolder]) -> int:

@@ -8,10 +8,12 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field
 
+from stage2_student.cache_settings import CacheSettings
 from stage2_student.row_settings import RowSettings
+from stage2_student.task_settings import TaskSettings
 
 
-class EvaluateSettings(RowSettings):
+class EvaluateSettings(CacheSettings, RowSettings, TaskSettings):
     """Which student is measured, and on what."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)

@@ -1,4 +1,4 @@
-"""Which rows a student is measured on: those that its own training left out, if it may be known."""
+"""What a student is measured on: rows that its own training left out, read as it read them."""
 
 import json
 import logging
@@ -37,6 +37,15 @@ def held_out_share(settings: EvaluateSettings, dumps: Sequence[DumpFolder]) -> f
     if settings.holdout is not None:
         return settings.holdout
     return _of_training(Path(settings.student), bool(seen))
+
+
+def as_trained(settings: EvaluateSettings) -> EvaluateSettings:
+    """With the tasks of the student's own training, where none are given."""
+    run = _yaml(Path(settings.student) / "run.yaml")
+    if settings.tasks or not run.get("tasks"):
+        return settings
+    tasks = {name: run.get(name, []) for name in ("tasks", "task_prefixes")}
+    return EvaluateSettings.model_validate({**settings.model_dump(), **tasks})
 
 
 def _of_training(folder: Path, seen: bool) -> float:

@@ -26,12 +26,3 @@ class MachineSettings(BaseModel):
         description="How several processes (torchrun) share the work: a copy of the student each, "
         "a shard of it, or (DeepSpeed) a copy of it with a shard of gradients and optimizer.",
     )
-    cache: str | None = Field(
-        None,
-        min_length=1,
-        description="Keep what is read of dumps in a store in this local folder: the second pass "
-        "then comes from the disk.",
-    )
-    cache_size: float = Field(
-        20.0, gt=0, description="Gigabytes that --cache may hold; what was not read longest goes."
-    )

@@ -35,11 +35,13 @@ class MeasuredStudent:
         model: a transformers causal language model in evaluation mode.
         description: what it is.
         options: how its logits are made and cut to the teacher's vocabulary.
+        tokenizer: its own.
     """
 
     model: Any
     description: StudentModel
     options: HeadOptions
+    tokenizer: Any
 
     @property
     def device(self) -> torch.device:
@@ -113,6 +115,7 @@ def open_measured(settings: EvaluateSettings, dump: DumpFolder) -> MeasuredStude
         model=model,
         description=describe(model, folder, name, settings.dtype),
         options=HeadOptions(transform=transform, vocabulary=dump.manifest.tokenizer.head_size),
+        tokenizer=student.tokenizer,
     )
 
 

@@ -9,6 +9,7 @@ from typing import Literal, Self
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from schemas.errors import ConfigError
+from stage2_student.cache_settings import CacheSettings
 from stage2_student.curriculum import check_curriculum, check_weights
 from stage2_student.kind_weights import kind_weights
 from stage2_student.machine_settings import MachineSettings
@@ -20,7 +21,13 @@ from stage2_student.watch_settings import WatchSettings
 
 
 class TrainSettings(
-    MachineSettings, OptimizerSettings, RowSettings, TaskSettings, TuningSettings, WatchSettings
+    CacheSettings,
+    MachineSettings,
+    OptimizerSettings,
+    RowSettings,
+    TaskSettings,
+    TuningSettings,
+    WatchSettings,
 ):
     """What to train, from which dumps, how long, and where to."""
 

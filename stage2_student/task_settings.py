@@ -20,7 +20,8 @@ class TaskSettings(BaseModel):
         [],
         description="Two tasks instead of one text, and what they weigh, such as "
         "rationale=0.5,answer=1: prompt and rationale, prompt and answer. A task that is not named "
-        "is left out. Default: rows as the teacher saw them.",
+        "is left out. Default: rows as the teacher saw them; for `evaluate`, as the student's own "
+        "training read them.",
     )
     task_prefixes: list[str] = Field(
         [],

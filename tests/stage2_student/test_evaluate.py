@@ -2,6 +2,7 @@
 
 import json
 
+import fsspec
 import numpy as np
 import pytest
 import torch
@@ -48,6 +49,16 @@ def student(tmp_path_factory):
 def run(student, dump: Dump, tmp_path, **words) -> Evaluation:
     words = {"rows": "all", "out": str(tmp_path / "out"), "batch_size": 3} | words
     return evaluate(EvaluateSettings(student=str(student), dump=[str(dump.path)], **words))
+
+
+def test_a_dump_in_a_store_is_kept_in_the_cache(dump: Dump, student, tmp_path) -> None:
+    store = fsspec.filesystem("memory")
+    store.put(str(dump.path), "/evaluated", recursive=True)
+    words = {"rows": "all", "batch_size": 3, "dump": ["memory://evaluated"]}
+    words |= {"out": str(tmp_path / "stored"), "cache": str(tmp_path / "cache")}
+    stored = evaluate(EvaluateSettings(student=str(student), **words))
+    assert stored.overall == run(student, dump, tmp_path).overall
+    assert sum(path.stat().st_size for path in (tmp_path / "cache").rglob("*")) > 10_000
 
 
 def model_of(student):

@@ -10,6 +10,8 @@ import pytest
 from schemas.dump_folder import open_dump
 from schemas.errors import ConfigError, InputError
 from stage1_teacher.samples import Segment
+from stage2_student.evaluate import evaluate
+from stage2_student.evaluate_settings import EvaluateSettings
 from stage2_student.row_filter import RowFilter
 from stage2_student.run import train
 from stage2_student.settings import TrainSettings
@@ -262,3 +264,26 @@ def test_a_student_is_trained_on_both_tasks_and_hidden_states(tmp_path, monkeypa
         if line
     ]
     assert lines[-1]["fkl"] < lines[0]["fkl"]
+
+
+def test_a_student_of_two_tasks_is_measured_on_both(tmp_path, monkeypatch):
+    dump = write(tmp_path, monkeypatch)
+    words = {"tasks": ["rationale=0.5", "answer=1"], "task_prefixes": ["answer=Answer: "]}
+    settings = make_training(tmp_path, holdout=0.3, steps=1, **words)
+    train(settings)
+
+    def measured(**given):
+        words = {"student": settings.out, "dump": settings.dump, **given}
+        return evaluate(EvaluateSettings(**words))
+
+    def positions(tasks):
+        found = batches(dump, tasks, hidden=(), part="held_out", held_out=0.3)
+        return sum(len(batch.targets.labels_N) for batch in found)
+
+    found, answers = measured(), measured(tasks=["answer=1"])
+    assert (found.only, answers.only) == (["--tasks rationale,answer"], ["--tasks answer"])
+    assert found.overall.positions == positions(BOTH)
+    assert answers.overall.positions == positions(TASKS["answer"])
+    assert len({positions(BOTH), positions(TASKS["answer"]), positions(Tasks())}) == 3
+    with_prefix = measured(tasks=["answer=1"], task_prefixes=["answer=Answer: "])
+    assert with_prefix.overall.kl != answers.overall.kl
