@@ -20,7 +20,7 @@ ROUNDS: dict[Tier, int] = {"pr": 12, "nightly": 200, "release": 1_000}
 WRITERS: dict[Tier, int] = {"pr": 3, "nightly": 50, "release": 200}
 KILLED_AMONG = 300
 """Writers die at a call before this one, drawn at random; half of them do."""
-_PATIENCE = 60.0
+_PATIENCE = 180.0
 
 
 class ExistsThenWrite(PosixStore):
@@ -99,7 +99,7 @@ def writer_campaign(outcome: Outcome, rounds: int) -> None:
 
 
 def _all(count: int, work: Callable[[int], None]) -> set[int]:
-    """Forks `count` processes, none of which lives longer than two minutes; their exit statuses."""
+    """Forks `count` processes, none of which lives longer than six minutes; their exit statuses."""
     children = []
     for number in range(count):
         child = os.fork()

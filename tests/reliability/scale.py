@@ -93,6 +93,11 @@ def _ledger(outcome: Outcome, path: Path, shards: int) -> None:
 
 
 def _walk(path: Path, shards: int) -> float:
+    """The least of three times: others may have the processor's caches."""
+    return min(_opened(path, shards) for _ in range(3))
+
+
+def _opened(path: Path, shards: int) -> float:
     start = time.process_time()
     opened = open_dump(path).shards
     if (len(opened), opened[-1].unit) != (shards, shards - 1):

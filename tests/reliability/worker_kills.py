@@ -27,7 +27,7 @@ ROWS, UNIT_ROWS = 96, 2
 LONGEST_LIFE = 0.6
 """Of an undisturbed worker's life; so many dumps are finished however slow the machine is."""
 
-_SETTLED = 60.0
+_SETTLED = 300.0
 
 
 @dataclass(slots=True)

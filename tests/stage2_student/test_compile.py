@@ -48,7 +48,7 @@ def test_compiled_shards_pass_in_a_process_of_their_own():
     """Forked behind some hundred other tests, the two processes wait for each other for ever."""
     node = f"{__file__}::test_compiled_shards_train_as_before"
     words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", node]
-    subprocess.run(words, env={**os.environ, FRESH: "1"}, check=True, timeout=300)
+    subprocess.run(words, env={**os.environ, FRESH: "1"}, check=True)
 
 
 @pytest.mark.skipif(FRESH not in os.environ, reason="the test before runs it in a fresh process")
