@@ -8,6 +8,7 @@ process of this machine that is gone.
 """
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -122,6 +123,7 @@ def _paths(block: int, epoch: int) -> list[str]:
     return [_path(block, each) for each in sorted({1, epoch})]
 
 
+@functools.cache
 def _host() -> str:
     """A hash that tells machines (and their boots) apart without naming them."""
     boot = Path("/proc/sys/kernel/random/boot_id")
