@@ -18,8 +18,8 @@ from schemas.shard_sums import ShardSums
 from schemas.shards import ROWS_PER_GROUP, TOKENS_PER_GROUP, ZSTD_LEVEL, open_shard
 from schemas.storage import NewFile, Store, as_sink, explained
 
-_COMPACT_LEVEL = 9
-"""Of zstd; above it a few percent cost several times the time."""
+_COMPACT_LEVEL = 15
+"""Of zstd: 2 % smaller than level 9 at a third of its speed; 17 is 2 % smaller again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
