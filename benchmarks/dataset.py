@@ -1,13 +1,13 @@
 """What it costs to make a dump out of dumps, beside copying the same Parquet files.
 
-    python -m benchmarks.dataset --dump DUMP [--tokens 2000000]
+    python -m benchmarks.dataset --dump DUMP [--tokens 10000000] [--repeats 5]
 
 The rows of a real dump are repeated under other ids until there are two dumps of so many tokens in
 all. A plain copy reads every row group with pyarrow (page checksums verified) and writes it with
 the same Parquet settings; merge and subset also check every number, find repeated ids, compute the
 statistics and the alignment self-test of the new shards, and hash them. CPU seconds of the whole
 process, in turns; the figure is the median of the ratios. A merge and a subset also run in a child
-whose data memory (RLIMIT_DATA) is limited to less than the decoded dump.
+whose data memory (RLIMIT_DATA) is limited to less than the dump that it reads takes when decoded.
 """
 
 import argparse
@@ -38,9 +38,8 @@ from schemas.dump_folder import DumpFolder, open_dump
 from schemas.shards import open_shard
 from schemas.verify import verify
 
-REPEATS = 5
 SHARE = 0.5
-CHILD_BYTES = 224 << 20
+CHILD_BYTES = 192 << 20
 """Data memory that the child may take beyond what Python and its libraries have at the start."""
 
 
@@ -90,10 +89,10 @@ def cpu_seconds(work: Callable[[Path], None], folder: Path) -> float:
 
 
 def compare(
-    work: Callable[[Path], None], plain: Callable[[Path], None], folder: Path
+    work: Callable[[Path], None], plain: Callable[[Path], None], folder: Path, repeats: int
 ) -> dict[str, float]:
     """Both in turns: CPU seconds, and how fast the work is beside the plain copy."""
-    pairs = [(cpu_seconds(work, folder), cpu_seconds(plain, folder)) for _ in range(REPEATS)]
+    pairs = [(cpu_seconds(work, folder), cpu_seconds(plain, folder)) for _ in range(repeats)]
     return {
         "seconds": round(median(own for own, _ in pairs), 3),
         "plain_seconds": round(median(other for _, other in pairs), 3),
@@ -101,7 +100,7 @@ def compare(
     }
 
 
-def limited(command: str, words: list[str], decoded: int) -> dict[str, Any]:
+def limited(command: str, words: list[str], dumps: list[DumpFolder]) -> dict[str, Any]:
     """Runs a command in a child with limited data memory; fails when that is not enough."""
     code = (
         "import resource, sys\n"
@@ -110,17 +109,23 @@ def limited(command: str, words: list[str], decoded: int) -> dict[str, Any]:
         f"from pipeline import dataset_{command}\n"
         "import pyarrow as pa; pa.set_cpu_count(1); pa.set_io_thread_count(1)\n"
         "text = open('/proc/self/status').read()\n"
-        "held = int(text.split('VmData:')[1].split()[0]) * 1024\n"
-        f"resource.setrlimit(resource.RLIMIT_DATA, (held + {CHILD_BYTES},) * 2)\n"
+        f"limit = int(text.split('VmData:')[1].split()[0]) * 1024 + {CHILD_BYTES}\n"
+        "resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))\n"
+        "print(limit, flush=True)\n"
         f"sys.exit(main({['dataset', command, *words, '--quiet']!r}))\n"
     )
     environment = {**os.environ, "ARROW_DEFAULT_MEMORY_POOL": "system"}  # others reserve a GiB
-    subprocess.run(
-        [sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL, env=environment
+    ran = subprocess.run(
+        [sys.executable, "-c", code], check=True, stdout=subprocess.PIPE, env=environment
     )
+    limit, decoded = int(ran.stdout.split()[0]), sum(map(decoded_bytes, dumps))
+    if decoded <= limit:
+        raise SystemExit(f"{decoded:,} bytes decoded are within {limit:,}: give more --tokens")
     return {
+        "files_mb": round(sum(shard.bytes for dump in dumps for shard in dump.shards) / 1e6),
         "decoded_mb": round(decoded / 1e6),
-        "limit_mb": round(CHILD_BYTES / 1e6),
+        "limit_mb": round(limit / 1e6),
+        "limit_beyond_the_program_mb": round(CHILD_BYTES / 1e6),
         "peak_rss_mb_of_all_children": round(
             resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e3
         ),
@@ -138,7 +143,8 @@ def decoded_bytes(dump: DumpFolder) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--dump", required=True)
-    parser.add_argument("--tokens", type=int, default=2_000_000)
+    parser.add_argument("--tokens", type=int, default=10_000_000)
+    parser.add_argument("--repeats", type=int, default=5)
     given = parser.parse_args()
     pa.set_cpu_count(1)
     dump = open_dump(given.dump)
@@ -155,28 +161,32 @@ def main() -> None:
                 lambda out: void(merge(MergeSettings(dumps=words, out=str(out)))),
                 lambda out: plain_copy(both, out),
                 folder,
+                given.repeats,
             ),
             "subset, half of the rows": compare(
                 lambda out: void(subset(SubsetSettings(dump=a.url, out=str(out), share=SHARE))),
                 lambda out: plain_copy([a], out, SHARE),
                 folder,
+                given.repeats,
             ),
             "subset, all rows": compare(
                 lambda out: void(subset(SubsetSettings(dump=a.url, out=str(out), min_tokens=1))),
                 lambda out: plain_copy([a], out),
                 folder,
+                given.repeats,
             ),
             "reencode to 16 entries": compare(
                 lambda out: void(reencode(ReencodeSettings(dump=a.url, out=str(out), top_k=16))),
                 lambda out: plain_copy([a], out),
                 folder,
+                given.repeats,
             ),
         }
-        decoded = decoded_bytes(a) + decoded_bytes(b)
         merged = str(folder / "merged")
-        results["merge, memory limited"] = limited("merge", [*words, "--out", merged], decoded)
+        results["merge, memory limited"] = limited("merge", [*words, "--out", merged], both)
         half = ["--share", "0.5", "--out", str(folder / "half")]
-        results["subset, memory limited"] = limited("subset", [merged, *half], decoded)
+        whole = [open_dump(merged)]
+        results["subset, memory limited"] = limited("subset", [merged, *half], whole)
         if not (verify(merged).ok and verify(str(folder / "half")).ok):
             raise SystemExit("verify finds something in what was made under the limit")
     for what, result in results.items():
