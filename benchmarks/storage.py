@@ -158,7 +158,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--teacher", required=True, type=Path)
     parser.add_argument("--gsm8k", required=True, type=Path, help="gsm8k_train.jsonl")
     parser.add_argument("--characters", type=int, default=20_000, help="of each kind of text")
-    parser.add_argument("--limit", type=int, default=80, help="rows of GSM8K")
+    parser.add_argument("--limit", type=int, default=40, help="rows of GSM8K")
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--repeats", type=int, default=7)
     return parser.parse_args()

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import quality_table
+from benchmarks.dump_tables import TABLES, Table
 from benchmarks.machine import read_result
 from stage2_student.hidden_losses import HIDDEN_LOSSES
 from stage2_student.losses import LOSSES
@@ -97,3 +98,8 @@ def test_the_table_of_trained_students_says_what_the_benchmark_found() -> None:
     assert (
         f"{quality_table.BEGIN}\n{expected}\n{quality_table.END}" in quality_table.PAGE.read_text()
     )
+
+
+@pytest.mark.parametrize("table", TABLES, ids=lambda table: table.result)
+def test_the_tables_about_dumps_say_what_the_benchmarks_found(table: Table) -> None:
+    assert table.text in table.page.read_text()
