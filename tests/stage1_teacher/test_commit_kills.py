@@ -5,15 +5,15 @@ import os
 import random
 import shutil
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from schemas import layout
-from schemas.errors import (
-    PotstillError,
-)
+from schemas.errors import PotstillError
+from tests.reliability.small_dump import few_racers
 from tests.shimmed_os import ShimmedOs, crash_at, fail_at, run_forked
 from tests.stage1_teacher.commit_runs import (
     RACED,
@@ -24,6 +24,13 @@ from tests.stage1_teacher.commit_runs import (
     finish,
     join,
 )
+
+
+@pytest.fixture(autouse=True)
+def small_probe() -> Iterator[None]:
+    """Kills among eight racers are a campaign's: tests/reliability/kills.py."""
+    with few_racers():
+        yield
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
