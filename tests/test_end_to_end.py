@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.made_once import made_once
 from tests.test_packaging import BLOCKED
 from tests.tiny import tiny_teacher, write_rows
 
@@ -43,7 +44,11 @@ def losses_of(student: Path) -> list[float]:
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict]]:
     """Dump, teacher removed, trained with vLLM and stage one unimportable, measured, reported."""
-    folder = tmp_path_factory.mktemp("end-to-end")
+    folder = made_once(tmp_path_factory, "end-to-end", _from_corpus_to_report)
+    return folder, json.loads((folder / "lines.json").read_text())
+
+
+def _from_corpus_to_report(folder: Path) -> None:
     tiny_teacher(folder / "teacher")
     small = tiny_teacher(folder / "small", seed=1)
     write_rows(
@@ -70,7 +75,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict]]
     )
     for command in (("evaluate", "student", "--dump", "dump"), ("report", "student")):
         potstill(*command, cwd=folder, blocked=frozenset({"vllm"}))
-    return folder, lines
+    (folder / "lines.json").write_text(json.dumps(lines))
 
 
 def test_training_needs_neither_teacher_nor_stage_one(trained: tuple[Path, list[dict]]) -> None:
