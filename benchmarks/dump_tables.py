@@ -102,6 +102,7 @@ def peers(result: dict[str, Any]) -> str:
 TABLES = (
     Table(page=_DOCS / "dump-operators.md", result="storage", make=policies),
     Table(page=_DOCS / "dump-operators.md", result="policies", make=floors),
+    Table(page=_DOCS / "dataset-teams.md", result="codec", make=peers),
 )
 
 
