@@ -54,6 +54,23 @@ def diverged(step: int, samples: Sequence[str]) -> str:
     )
 
 
+def weightless(step: int) -> str:
+    """What is said of one step (from 1) without any weight."""
+    return (
+        f"nothing is learned in step {step}: all of its positions weigh 0. Look at --train-on, "
+        "--token-weights and --wrong-weight if this comes often."
+    )
+
+
+def nothing_weighs(steps: int) -> str:
+    """What is said where the first steps have no weight at all."""
+    return (
+        f"nothing can be learned: all positions of the first {steps} steps weigh 0. Perhaps "
+        "--train-on names a kind of segment that the rows do not have (`potstill inspect` shows "
+        "theirs), or --token-weights or --wrong-weight give 0 to all of them."
+    )
+
+
 def _memory(error: Exception) -> str:
     return (
         f"out of memory: {str(error).splitlines()[0]} Give a smaller --batch-size and as much more "

@@ -16,7 +16,7 @@ import torch
 from accelerate.utils import gather_object
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
-from schemas.errors import ModelError
+from schemas.errors import InputError, ModelError
 from schemas.progress import Progress
 from stage2_student.adapter import save_adapter
 from stage2_student.batch import Batch
@@ -26,13 +26,13 @@ from stage2_student.moving_average import MovingAverage, averaged
 from stage2_student.optimizer_state import load_optimizer, save_optimizer
 from stage2_student.parallelism import check_parallelism, keep_sums_in_float32
 from stage2_student.projector_file import taken_apart, write_projectors
-from stage2_student.run_failures import diverged
+from stage2_student.run_failures import diverged, nothing_weighs, weightless
 from stage2_student.training import Training
 from stage2_student.training_figures import Figures, LiveReport, append_line
 from stage2_student.watch import Lowest, Watch
 from stage2_student.whole_tensors import reshard, tied_again
 
-_SHOWN = 5
+_SHOWN, _PATIENCE = 5, 10
 
 
 class DistillationTrainer(Trainer):  # type: ignore[misc]  # transformers' types are left out
@@ -54,6 +54,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]  # transformers' types
         self.average: MovingAverage | None = None
         self._measured: dict[str, float] = {}
         self._suspects: list[str] = []
+        self._weighed = False
         self._vocabulary = model.get_output_embeddings().weight.shape[0]
         check_parallelism(self.accelerator, arguments)
         keep_sums_in_float32(self.accelerator)
@@ -79,9 +80,17 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]  # transformers' types
         sums = torch.tensor([weights, float(self.training.stop.asked)], device=device)
         sums = self.accelerator.reduce(sums, reduction="sum")
         self._stop_agreed = sums[1]
-        if self.is_world_process_zero() and sums[0] == 0:
-            self.training.report(Progress(stage="train", message=_weightless(self.state)))
+        self._weighed = self._weighed or bool(sums[0] > 0)
+        if sums[0] == 0:
+            self._weightless(self.state.global_step + 1)
         return batches, sums[0].clamp(min=torch.finfo(torch.float32).tiny)
+
+    def _weightless(self, step: int) -> None:
+        """Says so; every rank stops where no step of the beginning has any weight."""
+        if not self._weighed and step == min(_PATIENCE, self.training.rate.steps):
+            raise InputError(nothing_weighs(step))
+        if self.is_world_process_zero():
+            self.training.report(Progress(stage="train", message=weightless(step)))
 
     def begin_average(self) -> None:
         """Begins the average of the weights, or goes on with it, where one is asked for."""
@@ -282,13 +291,6 @@ class _Flow(TrainerCallback):  # type: ignore[misc]
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """From here on a signal interrupts again."""
         self._stop.training = False
-
-
-def _weightless(state: Any) -> str:
-    return (
-        f"nothing is learned in step {state.global_step + 1}: all of its positions weigh 0. Look "
-        "at --train-on, --token-weights and --wrong-weight if this comes often."
-    )
 
 
 def _names(batch: Batch) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from schemas.errors import InputError
 from stage2_student.losses import LOSSES
 from stage2_student.run import train
 from tests.stage2_student.trainings import (
@@ -93,13 +94,17 @@ def test_weights_change_over_the_steps_after_a_warm_up_of_cross_entropy(tmp_path
     assert "ce until step 2, then linear(1, 0, until=4)*fkl(temperature=2, tail=sample)" in card
 
 
-def test_a_step_whose_positions_all_weigh_nothing_is_told(tmp_path):
+@pytest.mark.parametrize(
+    "given", [{"token_weights": ["response=0", "text=0"]}, {"train_on": ["rationale"]}]
+)
+def test_steps_that_weigh_nothing_are_told_and_nothing_else_is_refused(tmp_path, given):
     seen = []
-    settings = make_training(tmp_path, steps=2, token_weights=["response=0", "text=0"])
-    train(settings, seen.append)
+    settings = make_training(tmp_path, steps=2, **given)
+    with pytest.raises(InputError, match=r"nothing can be learned.*first 2 steps.*--train-on"):
+        train(settings, seen.append)
     told = [p.message for p in seen if "weigh 0" in p.message]
-    assert [message.split(":")[0][-1] for message in told] == ["1", "2"]
-    assert [line["loss"] for line in figures(settings.out)] == [0, 0]
+    assert [message.split(":")[0][-1] for message in told] == ["1"]
+    assert not (tmp_path / "out/model.safetensors").exists()
 
 
 @pytest.mark.parametrize("loss", LOSSES)
