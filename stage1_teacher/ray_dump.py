@@ -20,7 +20,7 @@ _MOST_TASKS = 4096
 
 
 def run_on_ray(settings: DumpSettings, work: Work, meter: Meter, created_by: str) -> int:
-    """Computes the missing units; gives how many.
+    """Computes the missing units; gives how many are no longer missing.
 
     Raises:
         ConfigError: Ray is not installed, or the cluster has not what an actor asks for.
@@ -30,7 +30,6 @@ def run_on_ray(settings: DumpSettings, work: Work, meter: Meter, created_by: str
     missing = work.missing()
     if not missing:
         return 0
-    done = 0
     with cluster(settings) as ray:
         asked = resources(ray, settings)
         meter.start(work.rows_done)
@@ -38,17 +37,17 @@ def run_on_ray(settings: DumpSettings, work: Work, meter: Meter, created_by: str
         with _explained():
             for found in _results(ray, settings, missing, (asked, created_by)):
                 rows += found["rows"]
-                done += bool(found["rows"])
                 meter.begin(found["rows"], found["tokens"])
                 meter.tick(found["tokens"])
                 meter.commit(rows, found["bytes"], found["tokens"])
     left = work.missing()
+    meter.commit(work.rows_done, 0, 0)  # an actor may have died between its record and its answer
     if left:
         raise TemporaryError(
             f"Ray came to its end, and {len(left)} units are missing. Run the same command again: "
             "it continues."
         )
-    return done
+    return len(missing) - len(left)
 
 
 def _results(

@@ -65,9 +65,7 @@ def is_zero2(optimizer: Any) -> bool:
 
 def gathered_state(model: torch.nn.Module, optimizer: Any) -> dict[str, Any]:
     """The state of all ranks' shards, as `get_optimizer_state_dict` gives it; every rank calls."""
-    from deepspeed.utils import (  # type: ignore[import-not-found]  # not among our packages
-        lazy_init_hp_params_optimizer_state as link,
-    )
+    from deepspeed.utils import lazy_init_hp_params_optimizer_state as link
     from deepspeed.utils import safe_get_full_optimizer_state as whole
 
     state: dict[str, Any] = {}

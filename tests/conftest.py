@@ -92,3 +92,11 @@ def _train(teacher: Path, dump: Path, folder: Path) -> None:
         save_steps=0,
     )
     train(settings)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts tests that fork first: libraries that other tests load do not survive a fork.
+
+    A child of a process in which vLLM, Ray or an S3 client has run may hang or crash.
+    """
+    items.sort(key=lambda item: not hasattr(getattr(item, "module", None), "in_processes"))
