@@ -60,10 +60,10 @@ def _rows(
 def _named(arm: str) -> tuple[str, str]:
     """The loss as the page calls it, and the policy, if a dump is read."""
     name, _, policy = arm.partition("@")
-    teacherless = name == "cross-entropy" or name.startswith("online")
+    without_dump = name == "cross-entropy" or name.startswith("online")
     _, _, share = name.partition("online-")
     loss = f"{LOSSES['online']}, {float(share):.0%} of the steps" if share else LOSSES.get(name)
-    return loss or f"`{name}`", "" if teacherless else policy or "default"
+    return loss or f"`{name}`", "" if without_dump else policy or "default"
 
 
 def _mean(runs: list[Figures], name: str) -> float:

@@ -1,9 +1,13 @@
 """Three processes as vLLM has them: the owner is killed, the engine and its worker end."""
 
+import os
 import subprocess
 import sys
+import threading
 
 import psutil
+
+from stage1_teacher.vllm_orphans import end_with
 
 WORKER = (
     "import sys, time; from stage1_teacher.vllm_orphans import end_with;"
@@ -40,3 +44,13 @@ def test_engine_and_worker_end_with_their_owner() -> None:
 
 def test_a_worker_of_the_owner_itself_ends_with_it() -> None:
     assert killed_owner(WORKER) == []
+
+
+def test_a_sandbox_without_the_call_costs_no_dump(monkeypatch) -> None:
+    def refuse(_: int) -> int:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "pidfd_open", refuse)
+    before = threading.active_count()
+    end_with(os.getppid())
+    assert threading.active_count() == before
