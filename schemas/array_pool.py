@@ -22,7 +22,7 @@ class ArrayPool:
     """Gives arrays; takes a buffer back when the array, and all that was made of it, is gone."""
 
     def __init__(self) -> None:
-        self._free: list[npt.NDArray[np.uint8]] = []
+        self._free: list[bytearray] = []
         self._lock = threading.RLock()  # a finalizer may run inside `_take`
 
     def copy(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -37,18 +37,20 @@ class ArrayPool:
         if size < SMALLEST:
             return np.empty(shape, kind)
         buffer = self._take(size)
-        array = np.ndarray(shape, kind, buffer)
+        # over memory that is no array itself: a view of an array over another array refers to that
+        # other one alone, and would not keep `array`, so the memory would be given away under it
+        array: npt.NDArray[Any] = np.ndarray(shape, kind, buffer)
         weakref.finalize(array, self._give, buffer).atexit = False
         return array
 
-    def _take(self, size: int) -> npt.NDArray[np.uint8]:
+    def _take(self, size: int) -> bytearray:
         with self._lock:
-            fitting = [n for n, own in enumerate(self._free) if size <= own.size <= 2 * size]
+            fitting = [n for n, own in enumerate(self._free) if size <= len(own) <= 2 * size]
             if fitting:
-                return self._free.pop(min(fitting, key=lambda n: self._free[n].size))
-        return np.empty(size + size // 4, np.uint8)  # batches differ in size, so leave some room
+                return self._free.pop(min(fitting, key=lambda n: len(self._free[n])))
+        return bytearray(size + size // 4)  # batches differ in size, so leave some room
 
-    def _give(self, buffer: npt.NDArray[np.uint8]) -> None:
+    def _give(self, buffer: bytearray) -> None:
         with self._lock:
             self._free.append(buffer)
             del self._free[:-_MOST_FREE]

@@ -4,6 +4,8 @@ import gc
 import threading
 
 import numpy as np
+import pyarrow as pa
+import pytest
 import torch
 
 from schemas.array_pool import SMALLEST, ArrayPool
@@ -26,6 +28,29 @@ def test_memory_comes_back_when_the_last_tensor_is_gone() -> None:
     assert address(other) != place, "a view of the tensor is still there"
     part.fill_(7)
     del part
+    assert address(pool.empty(SHAPE, np.float32)) == place
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        lambda array: array[5:9],
+        lambda array: array.reshape(-1)[7:].view(np.int32),
+        lambda array: torch.from_numpy(array[3:]),
+        lambda array: pa.array(array.reshape(-1)[3:]),
+    ],
+    ids=["part", "part of another shape and kind", "tensor of a part", "arrow of a part"],
+)
+def test_a_view_keeps_the_memory(view) -> None:
+    pool = ArrayPool()
+    array = pool.empty(SHAPE, np.float32)
+    place, kept = address(array), view(array)
+    del array
+    gc.collect()
+    other = pool.empty(SHAPE, np.float32)
+    assert address(other) != place
+    del kept
+    gc.collect()
     assert address(pool.empty(SHAPE, np.float32)) == place
 
 
