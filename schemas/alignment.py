@@ -8,7 +8,7 @@ agree at the shift by which they slipped.
 Shapes: P captured positions, E kept entries, C compared positions.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from schemas.codec_gap5 import bound
 from schemas.manifest import Alignment
-from schemas.row_group import RowGroup
+from schemas.row_group import Offsets, RowGroup
 
 Doubles = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
@@ -33,6 +33,9 @@ _TELLING = 8.0
 
 _ENOUGH = 32
 """Below so many telling positions, agreement at a wrong shift may be chance."""
+
+_BLOCK = 1 << 16
+"""Entries read at once, about."""
 
 
 @dataclass(slots=True)
@@ -68,9 +71,11 @@ class AlignmentTest:
         """The same for arrays."""
         if not len(group.positions.values):
             return
-        read = _Reading.of(group)
-        for shift, targets in _targets(group).items():
-            self._add_shift(read, targets, shift)
+        targets = _targets(group)
+        for block in _blocks(group.topk_logits.inner):
+            read = _Reading.of(group, targets, block)
+            for shift in SHIFTS:
+                self._add_shift(read, shift)
 
     def result(self) -> Alignment:
         """Mean |stored − read| at each shift; None where nothing could be compared."""
@@ -113,8 +118,8 @@ class AlignmentTest:
         sums = self._shifts[shift]
         return sums.telling >= _ENOUGH and 2 * sums.agreeing > sums.telling
 
-    def _add_shift(self, read: "_Reading", targets: Tokens, shift: int) -> None:
-        entries = np.flatnonzero(read.ids == np.repeat(targets, read.counts))
+    def _add_shift(self, read: "_Reading", shift: int) -> None:
+        entries = np.flatnonzero(read.ids == read.targets[:, SHIFTS.index(shift)])
         which, logits = read.owner[entries], read.logits[entries]
         errors = np.abs(logits - read.expected[which])
         agree = errors <= bound(logits) + read.allowed[which]
@@ -133,11 +138,11 @@ class AlignmentTest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Reading:
-    """What the kept entries say; over all of them in float32, as they are many.
+    """What the kept entries of a block say; over all of them in float32, as they are many.
 
     Attributes:
-        owner: [E] the position of each entry.
-        counts: [P] how many entries each has.
+        targets: [E, 3] the tokens that each entry's position is compared with.
+        owner: [E] that position.
         ids: [E] its token.
         logits: [E] its logit.
         expected: [P] the logit that the realised token's stored log-probability stands for.
@@ -147,8 +152,8 @@ class _Reading:
         above_tail: [P] whether the realised token is more probable than all that is not kept.
     """
 
-    owner: npt.NDArray[np.int32]
-    counts: Indices
+    targets: Tokens
+    owner: Tokens
     ids: npt.NDArray[np.int32]
     logits: npt.NDArray[np.float32]
     expected: Doubles
@@ -157,19 +162,22 @@ class _Reading:
     above_tail: npt.NDArray[np.bool_]
 
     @classmethod
-    def of(cls, group: RowGroup) -> "_Reading":
-        logits, inner = group.topk_logits.values, group.topk_logits.inner
-        counts, tail = np.diff(inner), group.tail_logmass.values.astype(np.float64)
-        realised = group.token_logprobs.values.astype(np.float64)
+    def of(cls, group: RowGroup, targets: Tokens, block: slice) -> "_Reading":
+        inner = group.topk_logits.inner[block.start : block.stop + 1]
+        entries = slice(inner[0], inner[-1])
+        logits, inner = group.topk_logits.values[entries], inner - inner[0]
+        counts, tail = np.diff(inner), group.tail_logmass.values[block].astype(np.float64)
+        realised = group.token_logprobs.values[block].astype(np.float64)
         weights, errors = np.exp(logits), bound(logits)
         total = np.add.reduceat(weights, inner[:-1], dtype=np.float64)
         errors *= weights
         drift = np.add.reduceat(errors, inner[:-1], dtype=np.float64) / total
         lasts = logits[inner[1:] - 1]
+        repeated = np.repeat(_numbered(targets[block]), counts, axis=0)
         return cls(
-            owner=np.repeat(np.arange(len(counts), dtype=np.int32), counts),
-            counts=counts,
-            ids=group.topk_ids.values,
+            targets=repeated[:, :-1],
+            owner=repeated[:, -1],
+            ids=group.topk_ids.values[entries],
             logits=logits,
             expected=realised + np.log(total) - np.log1p(-np.exp(tail)),
             allowed=drift + TAIL_SLACK,
@@ -178,8 +186,15 @@ class _Reading:
         )
 
 
-def _targets(group: RowGroup) -> dict[int, Tokens]:
-    """By shift, [P] the token that each position is compared with; −1 for none.
+def _blocks(inner: Offsets) -> Iterator[slice]:
+    """Positions whose entries are few enough that the temporaries stay in the processor's cache."""
+    count, entries = len(inner) - 1, int(inner[-1])
+    step = max(1, count * _BLOCK // max(1, entries))
+    return (slice(start, min(start + step, count)) for start in range(0, count, step))
+
+
+def _targets(group: RowGroup) -> Tokens:
+    """[P, 3] the token that each position is compared with at each shift; −1 for none.
 
     None is outside the row, and at shifts ±1 where it is the realised token.
     """
@@ -187,15 +202,21 @@ def _targets(group: RowGroup) -> dict[int, Tokens]:
     rows = np.repeat(np.arange(len(lengths)), np.diff(group.positions.offsets))
     starts, ends = group.tokens.offsets[rows], group.tokens.offsets[rows + 1]
     realised = starts + group.positions.values + 1
-    targets = {}
-    for shift in SHIFTS:
+    targets = np.empty((len(realised), len(SHIFTS)), np.int32)
+    for column, shift in enumerate(SHIFTS):
         place = realised + shift
         tokens = group.tokens.values.take(place, mode="clip")
         none = (place < starts) | (place >= ends)
         if shift:
             none |= tokens == group.tokens.values[realised]
-        targets[shift] = np.where(none, np.int32(-1), tokens)
+        targets[:, column] = np.where(none, np.int32(-1), tokens)
     return targets
+
+
+def _numbered(targets: Tokens) -> Tokens:
+    """[P, 4] with the position behind its targets: four numbers are repeated as fast as one."""
+    numbers = np.arange(len(targets), dtype=np.int32)
+    return np.column_stack([targets, numbers])
 
 
 def merged_alignment(parts: Sequence[Alignment]) -> Alignment:

@@ -233,7 +233,9 @@ class PosixNewFile(io.RawIOBase):
     @property
     def sha256(self) -> str:
         """See NewFile."""
-        return "sha256:" + self._hash.hexdigest()
+        digest = self._hash.copy()
+        digest.update(self._pending)
+        return "sha256:" + digest.hexdigest()
 
     def writable(self) -> bool:
         """It is written only."""
@@ -246,7 +248,6 @@ class PosixNewFile(io.RawIOBase):
     def write(self, data: Content, /) -> int:  # type: ignore[override]
         """See NewFile."""
         view = memoryview(data).cast("B")
-        self._hash.update(view)
         self.bytes += len(view)
         self._pending += view
         if len(self._pending) >= _BUFFER:
@@ -277,7 +278,9 @@ class PosixNewFile(io.RawIOBase):
 
     def _drain(self) -> None:
         if self._fd is not None:
-            self._store.write_all(self._fd, memoryview(bytes(self._pending)))
+            pending = bytes(self._pending)
+            self._store.write_all(self._fd, memoryview(pending))
+            self._hash.update(pending)
         self._pending.clear()
 
     def _close(self) -> None:

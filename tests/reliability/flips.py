@@ -27,7 +27,7 @@ from tests.reliability.small_dump import finish
 
 EVERY = 1 << 40
 SHARD_FLIPS: dict[Tier, int] = {"pr": 110_000, "nightly": EVERY, "release": EVERY}
-READ_FLIPS: dict[Tier, int] = {"pr": 8_000, "nightly": 100_000, "release": EVERY}
+READ_FLIPS: dict[Tier, int] = {"pr": 3_000, "nightly": 100_000, "release": EVERY}
 JSON_ROUNDS: dict[Tier, int] = {"pr": 32_000, "nightly": EVERY, "release": EVERY}
 """Bits of a file: all of them where it has no more."""
 

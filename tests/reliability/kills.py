@@ -24,7 +24,7 @@ from tests.reliability.small_dump import (
 )
 from tests.shimmed_os import Happening, ShimmedOs, crash_at, run_forked
 
-PAIRS: dict[Tier, int] = {"pr": 9_500, "nightly": 99_500, "release": 400_000}
+PAIRS: dict[Tier, int] = {"pr": 9_250, "nightly": 99_500, "release": 400_000}
 MOMENTS = ("before", "after")
 RACED = 10
 """By so many calls two runs may differ: the eight racers of the probe make folders together."""

@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from schemas import alignment
 from schemas.alignment import AlignmentTest, merged_alignment
 from schemas.columns import arrow_schema
 from schemas.errors import DamagedError
@@ -198,3 +199,15 @@ def test_a_unit_that_fails_says_so(dump: Dump) -> None:
         sums.add(slipped(table, SIGNALS, 1))
     with pytest.raises(DamagedError, match="nothing of this unit was kept"):
         sums.check()
+
+
+@pytest.mark.parametrize("entries", [1, 100, 10_000])
+def test_blocks_of_any_size_give_the_same(
+    dump: Dump, monkeypatch: pytest.MonkeyPatch, entries: int
+) -> None:
+    whole = run_test(*tables(dump)).result()
+    monkeypatch.setattr(alignment, "_BLOCK", entries)
+    parts = run_test(*tables(dump)).result()
+    assert parts.positions == whole.positions > 100
+    for name in ("shift_minus_1", "shift_0", "shift_plus_1"):
+        assert getattr(parts, name) == pytest.approx(getattr(whole, name), rel=1e-6), name

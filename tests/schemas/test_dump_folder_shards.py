@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from schemas import shard_reading
 from schemas.columns import shard_columns
 from schemas.dump_folder import open_dump
 from schemas.errors import DamagedError
@@ -131,3 +132,22 @@ def test_garbage_of_the_right_size(dump: Dump) -> None:
     shard_path(dump).write_bytes(b"\0" * shard_path(dump).stat().st_size)
     with pytest.raises(DamagedError, match="does not end as a Parquet file does"):
         open_first(dump)
+
+
+def test_a_footer_is_walked_once_and_again_when_it_changes(
+    dump: Dump, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    walked: list[bytes] = []
+    walk = shard_reading.footer_claims
+    monkeypatch.setattr(shard_reading, "_WELL", set())
+    monkeypatch.setattr(
+        shard_reading, "footer_claims", lambda footer: (walked.append(footer), walk(footer))[1]
+    )
+    open_first(dump), open_first(dump)
+    assert len(walked) == 1
+    path = shard_path(dump)
+    data = bytearray(path.read_bytes())
+    data[-40] ^= 1  # in the name of who wrote it
+    path.write_bytes(data)
+    open_first(dump)
+    assert len(walked) == 2 and walked[0] != walked[1]

@@ -54,6 +54,7 @@ def test_a_new_file_appears_whole_with_its_hash(store: PosixStore, size: int) ->
     for start in range(0, size, 700_001):
         file.write(memoryview(data)[start : start + 700_001])
     assert store.size("data/part.parquet") is None, "not before it is published"
+    assert file.sha256 == "sha256:" + hashlib.sha256(data).hexdigest()
     file.publish()
     assert store.read("data/part.parquet") == data
     assert file.bytes == file.tell() == size
