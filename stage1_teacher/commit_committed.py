@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 
 from schemas import layout
-from schemas.errors import InputError
+from schemas.errors import InputError, TemporaryError
 from schemas.ledger import INLINE, read_ledger
 from schemas.manifest import Manifest
 from schemas.plan import CommitRecord, Plan
@@ -36,8 +36,11 @@ class Committed:
         return sum(self._plan.units[unit][1] - self._plan.units[unit][0] for unit in self.done)
 
     def look(self) -> None:
-        """Looks at the store for what is done."""
-        self.done = self.records.done()
+        """Looks at the store for what is done; a store that lists less than before is not believed.
+
+        A record never goes, while a listing that fails may look like one of an empty folder.
+        """
+        self.done |= self.records.done()
 
     def has(self, unit: int) -> bool:
         """Whether a unit is done; looks at the store when it was not before."""
@@ -85,11 +88,24 @@ class Committed:
         return assemble(self._plan, (r.shard for r in records), len(self.done))
 
     def whole(self) -> Assembled:
-        """The manifest when no unit is missing, once; what is on the store already counts."""
+        """The manifest when no unit is missing, once; what is on the store already counts.
+
+        Raises:
+            TemporaryError: the store lists fewer units than there are.
+        """
         if self._whole is None:
             data = self._store.read(layout.MANIFEST)
-            self._whole = self._assembled() if data is None else self._existing(data)
+            self._whole = self._every_unit() if data is None else self._existing(data)
         return self._whole
+
+    def _every_unit(self) -> Assembled:
+        found, units = self._assembled(), len(self._plan.units)
+        if len(found.shards) != units:
+            raise TemporaryError(
+                f"the store now lists {len(found.shards)} of {units} units, and a moment ago it "
+                "listed all. Nothing was changed. Run the same command again: it continues."
+            )
+        return found
 
     def _existing(self, data: bytes) -> Assembled:
         manifest = parse_model(Manifest, data, layout.MANIFEST)

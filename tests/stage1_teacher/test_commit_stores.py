@@ -2,10 +2,11 @@
 
 import pytest
 
-from schemas.errors import ConfigError, ConflictError, InputError
+from schemas.errors import ConfigError, ConflictError, InputError, TemporaryError
 from schemas.storage_object import ObjectStore
 from schemas.storage_posix import PosixStore
 from stage1_teacher.commit import Share, Work
+from tests.stage1_teacher import commit_runs
 from tests.stage1_teacher.buckets import Bucket, attempt, check_whole, finish, join
 
 pytestmark = pytest.mark.usefixtures("fresh_buckets")
@@ -95,6 +96,37 @@ def test_a_store_that_forgets_the_condition_is_refused(monkeypatch) -> None:
 
 def join_blindly(work: Work) -> Work:
     return Work(work._store, work.plan)
+
+
+@pytest.mark.parametrize("listed", [[], ["00/000000.json"]], ids=["nothing", "less"])
+@pytest.mark.parametrize("lie", range(2, 6))
+def test_a_listing_that_lacks_units_loses_none(tmp_path, monkeypatch, lie, listed) -> None:
+    """As a store does that answers 404 to one request: found by every request × every fault."""
+    looks = []
+    honest = PosixStore.names_below
+
+    def names_below(self: PosixStore, folder: str) -> list[str]:
+        looks.append(folder)
+        return listed if len(looks) == lie else honest(self, folder)
+
+    work = commit_runs.join(tmp_path / "d")
+    for unit in range(3):
+        commit_runs.attempt(work, unit)
+    monkeypatch.setattr(PosixStore, "names_below", names_below)
+    assert [shard.unit for shard in work.finalise().shards] == [0, 1, 2]
+    commit_runs.check_whole(tmp_path / "d")
+
+
+def test_a_listing_that_lacks_units_from_the_start_is_refused(tmp_path, monkeypatch) -> None:
+    for unit in range(3):
+        commit_runs.attempt(commit_runs.join(tmp_path / "d"), unit)
+    work = commit_runs.join(tmp_path / "d")
+    assert work.missing() == []
+    work._committed.done.clear()
+    monkeypatch.setattr(PosixStore, "names_below", lambda *_: [])
+    with pytest.raises(TemporaryError, match="lists 0 of 3 units"):
+        work.shards()
+    assert not (tmp_path / "d" / "manifest.json").exists()
 
 
 def test_two_ways_to_one_place_are_told_apart(tmp_path) -> None:
