@@ -7,17 +7,13 @@ all. A plain copy reads every row group with pyarrow (page checksums verified) a
 the same Parquet settings; merge and subset also check every number, find repeated ids, compute the
 statistics and the alignment self-test of the new shards, and hash them. Seconds of the clock and
 processor seconds of the whole process, in turns; each figure is the median of the ratios. The two
-differ because the dump's commands read the next rows while they write. A merge and a subset also
-run in a child whose data memory (RLIMIT_DATA) is limited to less than the dump that it reads takes
-when decoded.
+differ because the dump's commands read the next rows while they write. Every command also runs in
+a child whose data memory (RLIMIT_DATA) is limited to less than the dump that it reads takes when
+decoded.
 """
 
 import argparse
-import os
-import resource
 import shutil
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -28,6 +24,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from benchmarks.dataset_limited import all_limited
 from benchmarks.machine import write_result
 from pipeline.dataset_derived import derived_settings
 from pipeline.dataset_making import Making, make_dump
@@ -38,11 +35,8 @@ from pipeline.dataset_settings import MergeSettings, ReencodeSettings, SubsetSet
 from pipeline.dataset_subset import in_share, subset
 from schemas.dump_folder import DumpFolder, open_dump
 from schemas.shards import open_shard
-from schemas.verify import verify
 
 SHARE = 0.5
-CHILD_BYTES = 192 << 20
-"""Data memory that the child may take beyond what Python and its libraries have at the start."""
 
 
 def repeated(dump: DumpFolder, out: Path, copies: range) -> DumpFolder:
@@ -104,46 +98,6 @@ def compare(
     return {name: round(median(values), 3) for name, values in figures.items()}
 
 
-def limited(command: str, words: list[str], dumps: list[DumpFolder]) -> dict[str, Any]:
-    """Runs a command in a child with limited data memory; fails when that is not enough."""
-    code = (
-        "import resource, sys\n"
-        "from pipeline.cli import main, load\n"
-        f"load('dataset {command}')\n"
-        f"from pipeline import dataset_{command}\n"
-        "import pyarrow as pa; pa.set_cpu_count(1); pa.set_io_thread_count(1)\n"
-        "text = open('/proc/self/status').read()\n"
-        f"limit = int(text.split('VmData:')[1].split()[0]) * 1024 + {CHILD_BYTES}\n"
-        "resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))\n"
-        "print(limit, flush=True)\n"
-        f"sys.exit(main({['dataset', command, *words, '--quiet']!r}))\n"
-    )
-    environment = {**os.environ, "ARROW_DEFAULT_MEMORY_POOL": "system"}  # others reserve a GiB
-    ran = subprocess.run(
-        [sys.executable, "-c", code], check=True, stdout=subprocess.PIPE, env=environment
-    )
-    limit, decoded = int(ran.stdout.split()[0]), sum(map(decoded_bytes, dumps))
-    if decoded <= limit:
-        raise SystemExit(f"{decoded:,} bytes decoded are within {limit:,}: give more --tokens")
-    return {
-        "files_mb": round(sum(shard.bytes for dump in dumps for shard in dump.shards) / 1e6),
-        "decoded_mb": round(decoded / 1e6),
-        "limit_mb": round(limit / 1e6),
-        "limit_beyond_the_program_mb": round(CHILD_BYTES / 1e6),
-        "peak_rss_mb_of_all_children": round(
-            resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e3
-        ),
-    }
-
-
-def decoded_bytes(dump: DumpFolder) -> int:
-    """What the dump's tables take in memory."""
-    files = [dump.shard_file(shard) for shard in dump.shards]
-    return sum(
-        file.read_row_group(group).nbytes for file in files for group in range(file.num_row_groups)
-    )
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--dump", required=True)
@@ -185,13 +139,7 @@ def main() -> None:
                 given.repeats,
             ),
         }
-        merged = str(folder / "merged")
-        results["merge, memory limited"] = limited("merge", [*words, "--out", merged], both)
-        half = ["--share", "0.5", "--out", str(folder / "half")]
-        whole = [open_dump(merged)]
-        results["subset, memory limited"] = limited("subset", [merged, *half], whole)
-        if not (verify(merged).ok and verify(str(folder / "half")).ok):
-            raise SystemExit("verify finds something in what was made under the limit")
+        results["memory limited"] = all_limited(both, folder)
     for what, result in results.items():
         print(what, result)
     print(write_result("dataset", {"what": __doc__.splitlines()[0], "results": results}))
