@@ -89,7 +89,10 @@ def _settings(engine: object, capture: Capture, rows: int, vocabulary: int) -> S
 
 def read_targets(dump: DumpFolder) -> list[Targets]:
     """The teacher's signals of every window, in order, through the product's reader."""
-    settings = StreamSettings(rows_per_step=1, max_length=WINDOW, shuffle=False)
+    temperatures = tuple(dump.manifest.capture.temperatures)
+    settings = StreamSettings(
+        rows_per_step=1, max_length=WINDOW, shuffle=False, temperatures=temperatures
+    )
     batches = list(open_stream([dump], settings).epoch_batches(0))
     found = {batch.documents[0].id: batch.targets for batch in batches}
     return [found[f"w{index:05d}"] for index in range(len(found))]

@@ -12,8 +12,8 @@ instead (losses_<dtype>.json), the head alone.
 
 Times are CPU seconds of arms that take turns, so that a busy machine hits all of them. Big
 temporaries cost less on huge pages (THP_MEM_ALLOC_ENABLE=1), transformers' most of all, so its step
-is measured with and without. Memory is the peak of a process of its own per arm, above what it held
-after its imports.
+is measured with and without. Memory is the peak of a process of its own per arm: above what it held
+after its imports, and above what it holds between two steps, which are weights and Adam's moments.
 """
 
 import argparse
@@ -23,8 +23,8 @@ import statistics
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -40,6 +40,7 @@ from benchmarks.training_step_arms import (
     peer_losses,
     step_arms,
 )
+from benchmarks.training_step_memory import Peaks, memory_ratios, own_peaks
 from benchmarks.training_step_peers import runnable
 
 VOCABULARY = 49_152
@@ -61,7 +62,8 @@ def main() -> None:
     options = _options()
     torch.set_num_threads(options.threads)
     if options.memory_of:
-        print(json.dumps(_own_peak(options)))
+        make = partial(step_arms, [options.memory_of], options)
+        print(json.dumps(asdict(own_peaks(lambda: make()[options.memory_of]))))
     elif options.worker:
         _work(options)
     elif options.losses:
@@ -105,7 +107,8 @@ def _measure(options: argparse.Namespace) -> None:
         "cannot run here": failed,
         "step_cpu_seconds": step,
         "loss_alone_cpu_seconds": alone,
-        "step_peak_mib": peaks,
+        "step_peak_mib": {arm: peak.whole for arm, peak in peaks.items()},
+        "step_peak_mib_beyond_rest": {arm: peak.beyond_rest for arm, peak in peaks.items()},
         "ratios": _ratios(step, alone, peaks),
     }
     write_result(_name("training_step", options), result)
@@ -218,33 +221,19 @@ def _command(options: argparse.Namespace) -> list[str]:
     return command
 
 
-def _peak_of(arm: str, options: argparse.Namespace) -> float:
-    """MiB at the peak of three steps in a fresh process, above what its imports hold."""
+def _peak_of(arm: str, options: argparse.Namespace) -> Peaks:
+    """Of an arm in a fresh process."""
     command = [*_command(options), "--memory-of", arm]
     done = subprocess.run(
         command, check=True, capture_output=True, text=True, env=_environment(True)
     )
-    return float(json.loads(done.stdout))
-
-
-def _own_peak(options: argparse.Namespace) -> float:
-    before = _status("VmRSS")
-    run = step_arms([options.memory_of], options)[options.memory_of]
-    for _ in range(3):
-        run()
-    return round(_status("VmHWM") - before, 1)
-
-
-def _status(key: str) -> float:
-    """MiB of a line of /proc/self/status: unlike getrusage it does not inherit a parent's peak."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(key))
+    return Peaks(**json.loads(done.stdout))
 
 
 def _ratios(
     step: dict[str, dict[str, float]],
     alone: dict[str, dict[str, float]],
-    peaks: dict[str, float],
+    peaks: dict[str, Peaks],
 ) -> dict[str, float]:
     def of(times: dict[str, dict[str, float]], arm: str, other: str) -> float:
         return round(times[arm]["min"] / times[other]["min"], 3)
@@ -263,11 +252,7 @@ def _ratios(
             step, "fkl sample", f"transformers ce{plain}"
         ),
     }
-    ratios |= {
-        f"step, peak memory: fkl / {arm}": round(peaks["fkl sample"] / peaks[arm], 3)
-        for arm in peaks
-        if arm != "fkl sample"
-    }
+    ratios |= memory_ratios(peaks, "fkl sample")
     sizes = {size: f"fkl sample k={size}" for size in (8, 256)}
     return ratios | {
         f"loss alone: k={size} / k=64": of(alone, arm, "fkl sample")
