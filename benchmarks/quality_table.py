@@ -27,7 +27,7 @@ LOSSES = {
 }
 POLICIES = {
     "default": "p ≥ 1/512 and a tail sample",
-    "tempered": "the same, temperatures 1 and 2",
+    "tempered": "p ≥ 1/512 and a tail sample, at temperatures 1 and 2",
     "narrow": "p ≥ 1/64 and a tail sample",
     "top8": "the 8 largest",
     "top64": "the 64 largest",

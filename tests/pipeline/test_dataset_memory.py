@@ -6,7 +6,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from benchmarks.dataset import decoded_bytes, repeated
+from benchmarks.dataset import repeated
+from benchmarks.dataset_limited import decoded_bytes
 from pipeline.dataset_merge import merge
 from pipeline.dataset_settings import MergeSettings, SubsetSettings
 from pipeline.dataset_subset import subset
