@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -17,6 +17,17 @@ Patch = Callable[[], contextlib.AbstractContextManager[Any]]
 
 def method(owner: Any, name: str, new: Callable[..., Any]) -> Patch:
     return lambda: mock.patch.object(owner, name, new)
+
+
+def both(first: Patch, second: Patch) -> Patch:
+    """Two safeguards of one thing, gone together."""
+
+    @contextlib.contextmanager
+    def patched() -> Iterator[None]:
+        with first(), second():
+            yield
+
+    return patched
 
 
 def without_fsync(of: str) -> Patch:

@@ -14,11 +14,13 @@ from unittest import mock
 from schemas import strict_json
 from schemas.storage_posix import PosixStore
 from stage1_teacher.commit_attempt import Attempt
+from stage1_teacher.commit_committed import Committed
 from stage1_teacher.commit_final import Finaliser
 from tests.reliability import attacks_files, attacks_manifest, io_errors
 from tests.reliability.campaign import Outcome, Tier, scratch
 from tests.reliability.defect_patches import (
     Patch,
+    both,
     cleans_all,
     deletes_always,
     exists_then_write,
@@ -223,7 +225,10 @@ DEFECTS: tuple[Defect, ...] = (
     ),
     Defect(
         says="a dump is finished without the missing units",
-        patch=target("stage1_teacher.commit.Work.missing", manifest_of_what_is_there),
+        patch=both(
+            target("stage1_teacher.commit.Work.missing", manifest_of_what_is_there),
+            method(Committed, "_every_unit", Committed._assembled),
+        ),
         seen_by="interleavings",
     ),
     Defect(
