@@ -20,7 +20,6 @@ from schemas.manifest import Alignment
 from schemas.row_group import Offsets, RowGroup
 
 Doubles = npt.NDArray[np.float64]
-Indices = npt.NDArray[np.int64]
 Tokens = npt.NDArray[np.int32]
 
 SHIFTS = (-1, 0, 1)

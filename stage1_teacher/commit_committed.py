@@ -40,7 +40,7 @@ class Committed:
 
         A record never goes, while a listing that fails may look like one of an empty folder.
         """
-        self.done |= self.records.done()
+        self.done = self.done | self.records.done()  # other threads may walk through the old one
 
     def has(self, unit: int) -> bool:
         """Whether a unit is done; looks at the store when it was not before."""
