@@ -24,7 +24,6 @@ import subprocess
 import sys
 import time
 from dataclasses import asdict, dataclass
-from functools import partial
 from typing import Any
 
 import torch
@@ -62,8 +61,8 @@ def main() -> None:
     options = _options()
     torch.set_num_threads(options.threads)
     if options.memory_of:
-        make = partial(step_arms, [options.memory_of], options)
-        print(json.dumps(asdict(own_peaks(lambda: make()[options.memory_of]))))
+        arm = options.memory_of
+        print(json.dumps(asdict(own_peaks(lambda: step_arms([arm], options)[arm]))))
     elif options.worker:
         _work(options)
     elif options.losses:

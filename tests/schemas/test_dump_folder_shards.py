@@ -143,7 +143,8 @@ def test_a_footer_is_walked_once_and_again_when_it_changes(
     monkeypatch.setattr(
         shard_reading, "footer_claims", lambda footer: (walked.append(footer), walk(footer))[1]
     )
-    open_first(dump), open_first(dump)
+    open_first(dump)
+    open_first(dump)
     assert len(walked) == 1
     path = shard_path(dump)
     data = bytearray(path.read_bytes())

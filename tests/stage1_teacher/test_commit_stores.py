@@ -99,7 +99,7 @@ def join_blindly(work: Work) -> Work:
 
 
 @pytest.mark.parametrize("listed", [[], ["00/000000.json"]], ids=["nothing", "less"])
-@pytest.mark.parametrize("lie", range(2, 6))
+@pytest.mark.parametrize("lie", [1, 2, 3])
 def test_a_listing_that_lacks_units_loses_none(tmp_path, monkeypatch, lie, listed) -> None:
     """As a store does that answers 404 to one request: found by every request × every fault."""
     looks = []
@@ -114,6 +114,7 @@ def test_a_listing_that_lacks_units_loses_none(tmp_path, monkeypatch, lie, liste
         commit_runs.attempt(work, unit)
     monkeypatch.setattr(PosixStore, "names_below", names_below)
     assert [shard.unit for shard in work.finalise().shards] == [0, 1, 2]
+    assert len(looks) >= lie, "it was told the lie"
     commit_runs.check_whole(tmp_path / "d")
 
 
